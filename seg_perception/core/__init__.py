@@ -1,0 +1,1 @@
+"""Numpy in, numpy out: what only knows a picture and the ground."""

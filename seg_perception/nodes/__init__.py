@@ -1,0 +1,1 @@
+"""What knows the life of a node: parameters, topics, lifecycle; no arithmetic."""

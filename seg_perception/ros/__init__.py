@@ -1,0 +1,1 @@
+"""What knows a message: conversion, parameters, transforms, diagnostics."""

@@ -1,0 +1,1 @@
+"""What knows a network: model bundles, execution providers, segmenters."""

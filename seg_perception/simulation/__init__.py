@@ -1,0 +1,1 @@
+"""Rendered street scenes with exact truth; needs panda3d."""

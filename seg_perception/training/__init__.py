@@ -1,0 +1,1 @@
+"""Losses, datasets, augmentation and the trainer; needs torch."""

@@ -1,0 +1,1 @@
+"""Torch architectures and their export; never imported by nodes, runtime or core."""
