@@ -1,0 +1,44 @@
+# Everything here sets itself up: a virtual environment in .venv from pinned requirements.
+PYTHON ?= python3.11
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint bench clean
+
+help:  ## what there is
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
+
+$(VENV)/pyvenv.cfg:
+	@command -v $(PYTHON) >/dev/null || { echo "$(PYTHON) is needed (the ROS wheels are built for Python 3.11); name another with PYTHON=..."; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+
+# A stamp a stage: made again when its requirements change, so a second run starts at once.
+$(VENV)/.runtime: requirements/runtime.txt setup.py | $(VENV)/pyvenv.cfg
+	@echo "Installing what the nodes need into $(VENV) (about a minute, once) ..."
+	@$(PIP) -r requirements/runtime.txt
+	@$(PIP) --no-build-isolation --no-deps --editable .
+	@touch $@
+
+$(VENV)/.test: requirements/test.txt requirements/train.txt $(VENV)/.runtime
+	@echo "Installing what the tests need into $(VENV) (torch among it: 5.5 GB, a few minutes, once) ..."
+	@$(PIP) -r requirements/test.txt -r requirements/train.txt
+	@touch $@
+
+demo: $(VENV)/.runtime  ## camera in, mask and grid out: VIDEO=path or BAG=path for your own
+	@$(BIN)/seg-perception demo --output out/demo $(if $(VIDEO),--video "$(VIDEO)") $(if $(BAG),--bag "$(BAG)") $(DEMO_ARGS)
+
+test: $(VENV)/.test lint  ## lint, types and every test: ARGS="-k name" to choose
+	@$(BIN)/python -m pytest $(ARGS)
+
+lint: $(VENV)/.test  ## ruff and mypy
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+
+bench: $(VENV)/.runtime  ## latency of the real chain against its parts and a baseline -> out/bench.json
+	@$(BIN)/python -m benchmark.chain --output out/bench.json $(BENCH_ARGS)
+
+clean:  ## remove what the targets made
+	rm -rf $(VENV) build install log out

@@ -1,0 +1,53 @@
+"""ament_python package; metadata lives here (see pyproject.toml for why)."""
+
+from glob import glob
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+NAME = 'seg_perception'
+
+
+def share(folder: str) -> list[tuple[str, list[str]]]:
+    """Every file below `folder`, laid out the same below share/seg_perception."""
+    by_parent: dict[str, list[str]] = {}
+    for path in sorted(Path(folder).rglob('*')):
+        if path.is_file() and '__pycache__' not in path.parts:
+            by_parent.setdefault(str(path.parent), []).append(str(path))
+    return [(f'share/{NAME}/{parent}', files) for parent, files in by_parent.items()]
+
+
+setup(
+    name=NAME,
+    version='0.1.0',
+    description='Semantic segmentation and a drivable occupancy grid from a camera, for ROS 2',
+    long_description=Path('README.md').read_text(encoding='utf-8'),
+    long_description_content_type='text/markdown',
+    license='Apache-2.0',
+    maintainer='seg_perception maintainers',
+    maintainer_email='seg_perception@example.org',
+    packages=find_packages(include=[NAME, f'{NAME}.*']),
+    python_requires='>=3.10',
+    # rclpy and the message packages come with ROS; the pip install names them in
+    # requirements/runtime.txt, so that a ROS machine's own are never shadowed.
+    install_requires=['setuptools', 'numpy', 'PyYAML', 'tqdm'],
+    extras_require={
+        'runtime': ['onnxruntime', 'openvino', 'opencv-python-headless'],
+        'gpu': ['onnxruntime-gpu[cuda,cudnn]', 'opencv-python-headless'],
+        'bags': ['rosbags'],
+        'import': ['onnx'],
+        'simulation': ['panda3d'],
+    },
+    zip_safe=True,
+    entry_points={'console_scripts': ['seg-perception = seg_perception.cli:main']},
+    data_files=[
+        ('share/ament_index/resource_index/packages', [f'resource/{NAME}']),
+        (f'share/{NAME}', ['package.xml']),
+        # pip ignores install_scripts, so the executables that `ros2 run` and launch look for
+        # are shell wrappers, installed alike by pip and colcon.
+        (f'lib/{NAME}', sorted(glob('resource/lib/*'))),
+        *share('launch'),
+        *share('config'),
+        *share('models'),
+    ],
+)
