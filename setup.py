@@ -21,8 +21,6 @@ setup(
     name=NAME,
     version='0.1.0',
     description='Semantic segmentation and a drivable occupancy grid from a camera, for ROS 2',
-    long_description=Path('README.md').read_text(encoding='utf-8'),
-    long_description_content_type='text/markdown',
     license='Apache-2.0',
     maintainer='seg_perception maintainers',
     maintainer_email='seg_perception@example.org',

@@ -20,7 +20,7 @@ def share_dir() -> Path:
         FileNotFoundError: the install is incomplete.
     """
     here = Path(__file__).resolve().parents[1]
-    if (here.parent / 'package.xml').is_file() and (here.parent / 'models').is_dir():
+    if (here.parent / 'package.xml').is_file() and (here.parent / 'config').is_dir():
         return here.parent
     for prefix in here.parents:
         share = prefix / 'share' / PACKAGE
