@@ -1,0 +1,192 @@
+"""Where the camera stands: from parameters, or from tf2 at the image's own stamp."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, Protocol
+
+import numpy as np
+from builtin_interfaces.msg import Time as TimeMessage
+from geometry_msgs.msg import TransformStamped
+from rclpy.duration import Duration
+from rclpy.node import Node
+from rclpy.time import Time
+
+from seg_perception.core.errors import ExtrinsicsError
+from seg_perception.core.ground import pose_from_mounting
+from seg_perception.ros import optional
+from seg_perception.ros.parameters import SegmentationParameters
+
+#: A quaternion farther than this from length 1 was never normalised by its publisher.
+QUATERNION_TOLERANCE = 1e-2
+
+
+class TransformBuffer(Protocol):
+    """What is used of tf2_ros.Buffer."""
+
+    def lookup_transform(
+        self, target_frame: str, source_frame: str, time: Time, timeout: Duration
+    ) -> TransformStamped: ...
+
+    def can_transform(self, target_frame: str, source_frame: str, time: Time) -> Any: ...
+
+    def clear(self) -> None: ...
+
+
+class Extrinsics:
+    """Gives the camera's pose in the grid's frame.
+
+    With `camera_pose.source: auto`, tf2 is used where it is installed and knows the camera,
+    else the parameters. From the first pose that tf2 gave, it is tf2 for good: a transform that
+    goes missing later is an error, not a silent return to parameters nobody looks at.
+
+    Args:
+        node: on which the tf2 listener subscribes.
+        parameters: source, mounting and `grid.frame_id`.
+        buffer: a tf2 buffer that is already filled; without it the node gets its own.
+
+    Raises:
+        ExtrinsicsError: `camera_pose.source` is tf and tf2_ros is not installed.
+    """
+
+    def __init__(
+        self,
+        node: Node,
+        parameters: SegmentationParameters,
+        buffer: TransformBuffer | None = None,
+    ) -> None:
+        self._listener: Any = None
+        self._buffer = buffer
+        self._latched = parameters.camera_pose_source == 'tf'
+        self._reason = ''
+        self.set_parameters(parameters)
+        if buffer is not None or parameters.camera_pose_source == 'parameters':
+            return
+        if optional.tf2_ros is not None:
+            self._buffer = optional.tf2_ros.Buffer()
+            self._listener = optional.tf2_ros.TransformListener(self._buffer, node)
+        elif self._latched:
+            why = optional.broken.get('tf2_ros', 'it is not installed')
+            raise ExtrinsicsError(
+                f"'camera_pose.source' is tf, but tf2_ros cannot be used ({why}): install it "
+                "(apt install ros-$ROS_DISTRO-tf2-ros-py), or set 'camera_pose.source' to "
+                "parameters and 'camera_pose.*' to the mounting"
+            )
+
+    @property
+    def source(self) -> str:
+        """Where the last pose came from and why, for diagnostics."""
+        if self._latched:
+            return 'tf'
+        return f'parameters ({self._reason})' if self._reason else 'parameters'
+
+    def set_parameters(self, parameters: SegmentationParameters) -> None:
+        """Take changed mounting parameters; they hold from the next pose on."""
+        mounting = pose_from_mounting(
+            parameters.camera_pose_x,
+            parameters.camera_pose_y,
+            parameters.camera_pose_height,
+            parameters.camera_pose_roll,
+            parameters.camera_pose_pitch,
+            parameters.camera_pose_yaw,
+        )
+        mounting.setflags(write=False)
+        self._mounting = mounting
+        self._base_frame = parameters.grid_frame_id
+        self._timeout = Duration(seconds=parameters.camera_pose_tf_timeout)
+
+    def pose(self, frame_id: str, stamp: TimeMessage) -> np.ndarray:
+        """Return T_base_optical, the camera's optical frame in the grid's frame.
+
+        With tf2 this waits up to `camera_pose.tf_timeout`, so call it from a worker: in the
+        executor's thread the transform waited for could not come in.
+
+        Args:
+            frame_id: of the image; parameters do without.
+            stamp: of the image.
+
+        Returns:
+            float64 [4, 4]; multiplies points of the optical frame (z ahead, x right, y down).
+
+        Raises:
+            ExtrinsicsError: tf2 is in use and has no valid transform at this stamp.
+        """
+        if self._buffer is None:
+            return self._mounting
+        if not frame_id:
+            return self._without_transform(
+                'the image has no frame_id, so tf2 has no pose of it: set it in the camera driver'
+            )
+        try:
+            transform = self._buffer.lookup_transform(
+                self._base_frame, frame_id, Time.from_msg(stamp), self._timeout
+            )
+        except Exception as error:  # tf2 has many, and one frame's transform must not end a node
+            return self._without_transform(self._explain(frame_id, stamp, error), frame_id)
+        self._latched = True
+        return matrix_of(transform)
+
+    def clear(self) -> None:
+        """Forget past transforms (static ones stay): the clock has jumped back."""
+        if self._buffer is not None:
+            self._buffer.clear()
+
+    def close(self) -> None:
+        """Unsubscribe from tf."""
+        if self._listener is not None:
+            self._listener.unregister()
+            self._listener = None
+
+    def _without_transform(self, reason: str, frame_id: str = '') -> np.ndarray:
+        """Fall back to the parameters, unless tf2 is what counts."""
+        if not self._latched and frame_id and self._connected(frame_id):
+            self._latched = True  # tf2 knows the camera, only not at this stamp
+        if self._latched:
+            raise ExtrinsicsError(reason)
+        self._reason = reason
+        return self._mounting
+
+    def _connected(self, frame_id: str) -> bool:
+        """Whether tf2 has a transform between the frames at any time."""
+        try:
+            return bool(self._buffer.can_transform(self._base_frame, frame_id, Time()))
+        except Exception:
+            return False
+
+    def _explain(self, frame_id: str, stamp: TimeMessage, error: Exception) -> str:
+        return (
+            f"no transform from '{frame_id}' to '{self._base_frame}' at "
+            f'{stamp.sec}.{stamp.nanosec:09d} ({type(error).__name__}: {error}): see ros2 run '
+            f'tf2_ros tf2_echo {self._base_frame} {frame_id}; start robot_state_publisher or a '
+            "static_transform_publisher, or set 'camera_pose.source' to parameters"
+        )
+
+
+def matrix_of(transform: TransformStamped) -> np.ndarray:
+    """Return a transform as float64 [4, 4], from its child frame to its header's frame.
+
+    Raises:
+        ExtrinsicsError: not finite, or the quaternion is not of length 1.
+    """
+    t, q = transform.transform.translation, transform.transform.rotation
+    frames = f"from '{transform.child_frame_id}' to '{transform.header.frame_id}'"
+    values = (t.x, t.y, t.z, q.x, q.y, q.z, q.w)
+    if not all(math.isfinite(value) for value in values):
+        raise ExtrinsicsError(
+            f'the transform {frames} holds NaN or infinity: mend what publishes it'
+        )
+    length = math.sqrt(q.x * q.x + q.y * q.y + q.z * q.z + q.w * q.w)
+    if abs(length - 1.0) > QUATERNION_TOLERANCE:
+        raise ExtrinsicsError(
+            f'the rotation of the transform {frames} is a quaternion of length {length:.3g}, not '
+            '1: mend what publishes it'
+        )
+    x, y, z, w = q.x / length, q.y / length, q.z / length, q.w / length
+    matrix = np.eye(4)
+    matrix[:3, :3] = [
+        [1 - 2 * (y * y + z * z), 2 * (x * y - z * w), 2 * (x * z + y * w)],
+        [2 * (x * y + z * w), 1 - 2 * (x * x + z * z), 2 * (y * z - x * w)],
+        [2 * (x * z - y * w), 2 * (y * z + x * w), 1 - 2 * (x * x + y * y)],
+    ]
+    matrix[:3, 3] = t.x, t.y, t.z
+    return matrix

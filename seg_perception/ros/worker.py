@@ -1,0 +1,149 @@
+"""A thread with a mailbox of one: it always works on the newest item, never on a queue."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from typing import Generic, TypeVar
+
+T = TypeVar('T')
+
+
+class LatestWorker(Generic[T]):
+    """Runs `fn` on the newest item submitted; what it replaces is dropped and counted.
+
+    Args:
+        fn: called with each item in the worker's thread.
+        name: of the thread.
+        on_error: called there with the item and the exception that `fn` raised; without one
+            the exception goes to `threading.excepthook`. The thread goes on in any case.
+    """
+
+    def __init__(
+        self,
+        fn: Callable[[T], object],
+        name: str,
+        on_error: Callable[[T, Exception], object] | None = None,
+    ) -> None:
+        self._fn = fn
+        self._name = name
+        self._on_error = on_error
+        self._condition = threading.Condition()
+        self._slot: list[T] = []
+        self._thread: threading.Thread | None = None
+        self._stopping = False
+        self._busy = False
+        self._dropped = 0
+        self._done = 0
+
+    @property
+    def dropped(self) -> int:
+        """Items that a newer one replaced, or that were still waiting at the stop."""
+        return self._dropped
+
+    @property
+    def done(self) -> int:
+        """Items `fn` has returned from or failed on."""
+        return self._done
+
+    @property
+    def busy(self) -> bool:
+        """Whether `fn` is running now."""
+        return self._busy
+
+    @property
+    def running(self) -> bool:
+        """Whether items are taken: between start and stop."""
+        return self._thread is not None and not self._stopping
+
+    def start(self) -> None:
+        """Start the thread, also again after a stop.
+
+        Raises:
+            RuntimeError: it runs already, or a stop that ran out of time has not ended yet.
+        """
+        with self._condition:
+            if self._thread is not None and self._thread.is_alive():
+                raise RuntimeError(f"worker '{self._name}' is still running")
+            self._stopping = False
+            self._slot.clear()
+            # A daemon: a network that hangs must not keep the process from ending.
+            self._thread = threading.Thread(target=self._run, name=self._name, daemon=True)
+            self._thread.start()
+
+    def submit(self, item: T) -> bool:
+        """Hand over an item; never blocks.
+
+        Returns:
+            True when an item was dropped for it, or (not running) it was dropped itself.
+        """
+        with self._condition:
+            replaced = bool(self._slot)
+            if not self.running:
+                replaced = True
+            else:
+                self._slot[:] = [item]
+                self._condition.notify_all()
+            self._dropped += replaced
+            return replaced
+
+    def stop(self, timeout: float = 5.0) -> bool:
+        """Take no more items and wait for the one in work.
+
+        Returns:
+            False when it was still in work after `timeout` seconds; it ends when it is done.
+        """
+        with self._condition:
+            self._stopping = True
+            self._dropped += len(self._slot)
+            self._slot.clear()
+            thread = self._thread
+            self._condition.notify_all()
+        if thread is None or thread is threading.current_thread():
+            return True
+        thread.join(timeout)
+        return not thread.is_alive()
+
+    def wait_idle(self, timeout: float) -> bool:
+        """Wait until nothing waits and nothing is in work; False when that took too long."""
+        deadline = time.monotonic() + timeout
+        with self._condition:
+            while self._slot or self._busy:
+                if not self._condition.wait(max(deadline - time.monotonic(), 0.0)):
+                    return False
+        return True
+
+    def _run(self) -> None:
+        while True:
+            with self._condition:
+                while not self._slot and not self._stopping:
+                    self._condition.wait()
+                if self._stopping:
+                    return
+                item = self._slot.pop()
+                self._busy = True
+            try:
+                self._work(item)
+            finally:
+                del item  # a 720p picture must not stay alive until the next one comes
+                with self._condition:
+                    self._busy = False
+                    self._done += 1
+                    self._condition.notify_all()
+
+    def _work(self, item: T) -> None:
+        try:
+            self._fn(item)
+        except Exception as error:
+            try:
+                if self._on_error is None:
+                    raise
+                self._on_error(item, error)
+            except Exception as unhandled:
+                thread = threading.current_thread()
+                threading.excepthook(
+                    threading.ExceptHookArgs(
+                        (type(unhandled), unhandled, unhandled.__traceback__, thread)
+                    )
+                )
