@@ -17,7 +17,7 @@ from seg_perception.core.errors import CameraModelError
 
 _TABLE_SIZE = 2048  # starting points for Newton's method, which needs 2..4 steps from them
 _NEWTON_STEPS = 15
-_NEWTON_DONE = 1e-12
+_NEWTON_DONE = 1e-10
 _WIDEST = 200.0  # tan of the widest angle looked at; a wider one needs an equidistant model
 
 
