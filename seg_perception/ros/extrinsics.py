@@ -65,8 +65,10 @@ class Extrinsics:
         if optional.tf2_ros is not None:
             self._buffer = optional.tf2_ros.Buffer()
             self._listener = optional.tf2_ros.TransformListener(self._buffer, node)
-        elif self._latched:
-            why = optional.broken.get('tf2_ros', 'it is not installed')
+            return
+        why = optional.broken.get('tf2_ros', 'it is not installed')
+        self._reason = f'tf2_ros cannot be used: {why}'
+        if self._latched:
             raise ExtrinsicsError(
                 f"'camera_pose.source' is tf, but tf2_ros cannot be used ({why}): install it "
                 "(apt install ros-$ROS_DISTRO-tf2-ros-py), or set 'camera_pose.source' to "

@@ -226,7 +226,7 @@ def image_message(pixels: np.ndarray, encoding: str, header: Header) -> Image:
     message.step = shape[1] * channels * pixels.dtype.itemsize
     # Measured: array.frombytes 0.1 ms; an ndarray would be checked element by element, 216 ms.
     data = array('B')
-    data.frombytes(np.ascontiguousarray(pixels).data)
+    data.frombytes(np.ascontiguousarray(pixels).data.cast('B'))
     message.data = data
     return message
 

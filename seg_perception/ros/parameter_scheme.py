@@ -42,7 +42,8 @@ class ParameterInfo:
         choices: the values a text may have; empty = any.
         reconfigure: read once only, at what the dataclass names in READ_AT ('configure' unless
             it says 'start').
-        empty: how an empty array is written in ROS, which can't pass one of a known type.
+        empty: how an empty array is written in ROS, which can't pass one of a known type; each
+            array needs it.
     """
 
     description: str
@@ -85,16 +86,20 @@ def check_values(instance: Any) -> None:
     """
     for name, field in fields_by_ros_name(type(instance)).items():
         value = getattr(instance, field.name)
-        _check_type(name, value, field.default)
         info = info_of(field)
+        _check_type(name, value, field.default, info)
         for item in value if isinstance(value, tuple) else (value,):
             _check_value(name, item, info)
 
 
-def _check_type(name: str, value: Any, default: Any) -> None:
+def _check_type(name: str, value: Any, default: Any, info: ParameterInfo) -> None:
     if isinstance(default, tuple):
-        if not isinstance(value, tuple):
-            raise ParameterError(f"'{name}' must be a list, got {value!r}")
+        kind = type(info.empty[0])
+        if not isinstance(value, tuple) or any(type(item) is not kind for item in value):
+            shown = list(value) if isinstance(value, tuple) else value
+            raise ParameterError(
+                f"'{name}' must be a list of which each is {_type_word(kind())}, got {shown!r}"
+            )
         return
     fits = type(value) is type(default) or (
         isinstance(default, float) and isinstance(value, int) and not isinstance(value, bool)
@@ -161,7 +166,7 @@ def _declare_one(node: Node, name: str, field: dataclasses.Field, read_at: str) 
         given = node.declare_parameter(name, None, ParameterDescriptor(dynamic_typing=True)).value
         node.undeclare_parameter(name)
         value = _coerce(given, field, default)
-        _check_type(name, _from_ros(value, field), field.default)
+        _check_type(name, _from_ros(value, field), field.default, info_of(field))
         try:
             descriptor = descriptor_of(field, read_at)
             node.declare_parameter(name, value, descriptor, ignore_override=True)

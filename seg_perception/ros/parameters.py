@@ -314,3 +314,7 @@ def _check_role(text: str) -> None:
             f"'class_roles' holds '{text}'; write '<class>:<role>' or '<class>:<role>:<cost>' "
             f'with role one of {", ".join(roles)} and cost 0..100'
         )
+
+
+if __name__ == '__main__':
+    print(render_yaml(SegmentationParameters), end='')
