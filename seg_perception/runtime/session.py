@@ -1,0 +1,142 @@
+"""Execution providers: which engine runs a network here, and why the others do not."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from seg_perception.core.errors import BundleError, ProviderError, SegPerceptionError
+
+#: What ``auto`` tries, best first.
+AUTO_ORDER = ('tensorrt', 'cuda', 'openvino', 'cpu')
+PROVIDERS = ('auto', *AUTO_ORDER)
+PRECISIONS = ('auto', 'fp32')
+
+
+@dataclass(frozen=True)
+class TensorInfo:
+    """One input or output of a network.
+
+    Attributes:
+        name: of the tensor.
+        shape: its sides; None = decided when it runs.
+        dtype: NumPy name, e.g. 'uint8'; 'unknown' for types NumPy lacks.
+    """
+
+    name: str
+    shape: tuple[int | None, ...]
+    dtype: str
+
+    def __str__(self) -> str:
+        sides = ', '.join('?' if side is None else str(side) for side in self.shape)
+        return f'{self.name}: {self.dtype} [{sides}]'
+
+
+@dataclass(frozen=True)
+class SessionOptions:
+    """How a network is to be run.
+
+    Attributes:
+        threads: CPU threads of one inference; 0 = one per core.
+        precision: 'auto' leaves the arithmetic to the provider (OpenVINO takes bf16 where the
+            CPU has it natively, TensorRT fp16), 'fp32' forbids less than float32.
+    """
+
+    threads: int = 0
+    precision: str = 'auto'
+
+    def __post_init__(self) -> None:
+        if self.threads < 0:
+            raise ProviderError(f'threads must be 0 (one per core) or more, got {self.threads}')
+        if self.precision not in PRECISIONS:
+            raise ProviderError(
+                f'unknown precision {self.precision!r}; known: {", ".join(PRECISIONS)}'
+            )
+
+
+class Session(ABC):
+    """A network that is loaded and ready to run. ``run`` releases the GIL.
+
+    Attributes:
+        provider: what really runs it: 'tensorrt', 'cuda', 'openvino' or 'cpu'.
+        inputs, outputs: TensorInfo in the order of the graph.
+        metadata: the ONNX file's ``metadata_props``.
+        tried: (provider, reason) of those that ``auto`` passed over on the way to this one.
+    """
+
+    provider: str
+    inputs: tuple[TensorInfo, ...]
+    outputs: tuple[TensorInfo, ...]
+    metadata: dict[str, str]
+    tried: tuple[tuple[str, str], ...] = ()
+
+    @abstractmethod
+    def run(self, feeds: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """Run once and return every output, in arrays that later runs leave alone.
+
+        Raises:
+            BundleError: the network refuses these inputs or fails on them.
+        """
+
+
+def open_session(
+    model_path: str | Path, provider: str = 'auto', *, threads: int = 0, precision: str = 'auto'
+) -> Session:
+    """Load an ONNX file into an execution provider.
+
+    Args:
+        model_path: the ``.onnx`` file.
+        provider: one of PROVIDERS. A named one is never replaced by another.
+        threads: CPU threads of one inference; 0 = one per core.
+        precision: 'auto' or 'fp32' (see SessionOptions).
+
+    Raises:
+        ProviderError: the named provider (or, for ``auto``, every one) cannot be used here.
+        BundleError: the file is missing, damaged, or uses what the provider cannot run.
+    """
+    path = Path(model_path)
+    if not path.is_file():
+        raise BundleError(f'no model file {path}')
+    options = SessionOptions(threads, precision)
+    if provider != 'auto':
+        return _opener(provider)(path, options)
+    tried: list[tuple[str, str]] = []
+    errors: list[Exception] = []
+    for name in AUTO_ORDER:
+        try:
+            session = _opener(name)(path, options)
+        except (ProviderError, BundleError) as error:
+            tried.append((name, str(error)))
+            errors.append(error)
+        else:
+            session.tried = tuple(tried)
+            return session
+    raise _nothing_loads(path, tried, errors)
+
+
+def _nothing_loads(
+    path: Path, tried: list[tuple[str, str]], errors: list[Exception]
+) -> SegPerceptionError:
+    reasons = '; '.join(f'{name}: {reason}' for name, reason in tried)
+    if any(isinstance(error, BundleError) for error in errors):
+        return BundleError(f'no provider can load {path}: {reasons}')
+    return ProviderError(
+        f'nothing here can run a network: {reasons}. Install one: pip install onnxruntime'
+    )
+
+
+def _opener(provider: str) -> Callable[[Path, SessionOptions], Session]:
+    # Imported here: each engine is optional and takes a while to import.
+    if provider == 'openvino':
+        from seg_perception.runtime.openvino_session import OpenVinoSession
+
+        return OpenVinoSession
+    if provider in AUTO_ORDER:
+        from seg_perception.runtime.onnxruntime_session import OnnxRuntimeSession
+
+        return lambda path, options: OnnxRuntimeSession(path, options, provider)
+    raise ProviderError(f'unknown provider {provider!r}; known: {", ".join(PROVIDERS)}')
