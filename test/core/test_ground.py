@@ -387,16 +387,16 @@ def test_options_can_change_from_frame_to_frame():
 
 
 def test_projecting_is_quick():
-    """3 ms on an idle core (1 measured); the bound leaves room for a busy machine."""
+    """Processor time on one core, so that a busy machine does not matter (1 ms measured)."""
     camera = CameraModel.create(448, 256, [388, 0, 223.5, 0, 388, 127.5, 0, 0, 1])
     projector = GroundProjector(camera, POSE, GridSpec(0.1, 0, 40, -10, 10))
     labels = picture(ROAD, camera)
     confidence = sure(labels)
     times = []
     for _ in range(40):
-        start = time.perf_counter()
+        start = time.thread_time()
         projector.project(labels, confidence, ROLES, cost_table=COSTS)
-        times.append(time.perf_counter() - start)
+        times.append(time.thread_time() - start)
     assert min(times) < 3e-3
 
 
