@@ -35,14 +35,12 @@ class Camera(Node):
         self.info = self.create_publisher(CameraInfo, 'camera/camera_info', 50)
         data = array.array('B')
         data.frombytes(picture(width, height).tobytes())
-        self._image = Image(
-            height=height, width=width, encoding='bgr8', step=3 * width, data=data
-        )
+        self._image = Image(height=height, width=width, encoding='bgr8', step=3 * width, data=data)
         focal = 0.9 * width
         self._info = CameraInfo(width=width, height=height, distortion_model='plumb_bob')
         self._info.d = [0.0] * 5
         self._info.k = [focal, 0.0, width / 2, 0.0, focal, height / 2, 0.0, 0.0, 1.0]
-        self._info.p = [focal, 0.0, width / 2, 0.0, 0.0, focal, height / 2, 0.0] + [0.0, 0.0, 1.0, 0.0]
+        self._info.p = [focal, 0.0, width / 2, 0.0, 0.0, focal, height / 2, *[0.0] * 3, 1.0, 0.0]
         self._info.r = [1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0]
         for message in (self._image, self._info):
             message.header.frame_id = FRAME

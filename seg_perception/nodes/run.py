@@ -43,7 +43,7 @@ def run(make_node: Callable[[], Node], args: list[str] | None = None) -> int:
     Returns:
         The exit code: 0 on SIGINT, SIGTERM or an outside shutdown, else the node's own.
     """
-    configure_transport()
+    transport = configure_transport()
     rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
     stop: list[int] = []
 
@@ -55,6 +55,8 @@ def run(make_node: Callable[[], Node], args: list[str] | None = None) -> int:
     node = None
     try:
         node = make_node()
+        for note in transport.notes:
+            node.get_logger().warning(note)
         executor = SingleThreadedExecutor()
         executor.add_node(node)
         node.begin()

@@ -7,13 +7,15 @@ import time
 from typing import Any
 
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
+from rclpy.parameter import Parameter
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
-from seg_perception.core.errors import SegPerceptionError
+from seg_perception.core.errors import ParameterError, SegPerceptionError
 from seg_perception.nodes.frame_handler import FrameHandler, Job
 from seg_perception.nodes.grid_guard import GridGuard
 from seg_perception.nodes.outputs import SegmentationOutputs
 from seg_perception.nodes.run import run
+from seg_perception.ros import optional
 from seg_perception.ros import parameters as ros_parameters
 from seg_perception.ros.extrinsics import Extrinsics
 from seg_perception.ros.health import HealthMonitor
@@ -45,15 +47,13 @@ class SegmentationNode(LifecycleNode):
     def __init__(self, **node_options: Any) -> None:
         super().__init__('segmentation_node', **node_options)
         self.exit_code: int | None = None
-        ros_parameters.declare(self, SegmentationParameters)
+        self._refused = ros_parameters.declare_all(self, SegmentationParameters)
         self._health = HealthMonitor(self, 'segmentation')
         self._configured = False
         self._active = False
         self._handler: FrameHandler | None = None
         self._next_due = 0.0
         self._last_image = 0.0
-        self._waiting_for: str | None = None
-        self._warned_no_vision_msgs = False
         self.add_on_set_parameters_callback(
             ros_parameters.make_validator(
                 self, SegmentationParameters, lambda: self._configured, self._try_parameters
@@ -127,6 +127,9 @@ class SegmentationNode(LifecycleNode):
         return SUCCESS
 
     def _configure(self) -> None:
+        if self._refused:
+            wrong = '; '.join(self._refused.values())
+            raise ParameterError(f'{wrong}. Set it right, then configure')
         p = ros_parameters.read(self, SegmentationParameters)
         segmenter = SemanticSegmenter(
             Bundle.find(p.model),
@@ -154,6 +157,13 @@ class SegmentationNode(LifecycleNode):
         )
         self._worker = LatestWorker(self._handler.handle, 'segmentation', self._handler.failed)
         self._subscribe(p)
+        for provider, reason in segmenter.session.tried:
+            self._health.set(f'not on {provider}', reason)
+        if optional.vision_msgs is None:
+            self.get_logger().warning(
+                'vision_msgs is not installed: no ~/label_info, the same facts go out as JSON on '
+                '~/label_info_json'
+            )
         self._health.set_model(segmenter.bundle.name, segmenter.provider)
         self._health.set_state('inactive')
 
@@ -256,7 +266,9 @@ class SegmentationNode(LifecycleNode):
         if self._handler is not None:
             self._pipeline.segmenter.labels.with_roles(p.class_roles)
 
-    def _take_parameters(self, _: list[Any]) -> None:
+    def _take_parameters(self, changes: list[Parameter]) -> None:
+        for change in changes:
+            self._refused.pop(change.name, None)
         if self._handler is None:
             return
         p = ros_parameters.read(self, SegmentationParameters)

@@ -144,10 +144,31 @@ def declare(node: Node, cls: type[T]) -> T:
     Raises:
         ParameterError: a value from the command line or a file is wrong; says what it may be.
     """
-    node.add_pre_set_parameters_callback(_make_coercer(cls))
-    for name, field in fields_by_ros_name(cls).items():
-        _declare_one(node, name, field, _read_at(cls))
+    refused = declare_all(node, cls)
+    if refused:
+        raise ParameterError('; '.join(refused.values()))
     return read(node, cls)
+
+
+def declare_all(node: Node, cls: type) -> dict[str, str]:
+    """Declare every parameter, the default in place of a value that cannot be taken.
+
+    For nodes that outlive a wrong parameter file: they stay unconfigured until it is set right.
+
+    Returns:
+        What is wrong with each value refused, by the parameter's name.
+    """
+    node.add_pre_set_parameters_callback(_make_coercer(cls))
+    refused = {}
+    for name, field in fields_by_ros_name(cls).items():
+        try:
+            _declare_one(node, name, field, _read_at(cls))
+        except ParameterError as error:
+            refused[name] = str(error)
+            default = _to_ros(field.default, field)
+            descriptor = descriptor_of(field, _read_at(cls))
+            node.declare_parameter(name, default, descriptor, ignore_override=True)
+    return refused
 
 
 def _read_at(cls: type) -> str:

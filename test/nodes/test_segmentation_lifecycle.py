@@ -163,6 +163,21 @@ def test_bad_parameters_are_refused_and_change_nothing(
     assert free_cells(bench.answer(grids)) > 0
 
 
+def test_wrong_parameters_at_start_leave_a_living_node(ros: None, model: str) -> None:
+    with Bench(model=model, min_confidence=7.0, mask_size='huge') as bench:
+        bench.until(lambda: 'min_confidence' in bench.peer.complaint(), 'the reason')
+        assert state(bench) == State.PRIMARY_STATE_UNCONFIGURED
+        assert bench.set(min_confidence=0.6)[0].successful
+        assert not change(bench, Transition.TRANSITION_CONFIGURE), 'one is still wrong'
+        bench.until(lambda: 'mask_size' in bench.peer.complaint(), 'the other reason')
+        assert bench.set(mask_size='image')[0].successful
+        assert change(bench, Transition.TRANSITION_CONFIGURE)
+        assert change(bench, Transition.TRANSITION_ACTIVATE)
+        masks = bench.peer.listen_masks()
+        bench.connected()
+        assert bench.answer(masks).width == 320
+
+
 def test_model_may_be_changed_after_cleanup(bench: Bench, tmp_path: Path) -> None:
     other = write_tiny_bundle(tmp_path / 'other', size=(45, 80))
     assert change(bench, Transition.TRANSITION_DEACTIVATE)
