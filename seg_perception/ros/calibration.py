@@ -49,12 +49,16 @@ def _package_share(package: str, url: str) -> Path:
         from ament_index_python.packages import get_package_share_directory
 
         return Path(get_package_share_directory(package))
-    except (ImportError, LookupError, ValueError) as error:
+    except (ImportError, LookupError, ValueError, OSError) as error:
         raise CameraModelError(f'{url}: package {package} is not installed here') from error
 
 
-def load_calibration(url: str) -> CameraInfo:
+def load_calibration(url: str, camera_name: str = '') -> CameraInfo:
     """Read a calibration file; header is left empty.
+
+    Args:
+        url: as in :func:`calibration_path`.
+        camera_name: what the file's camera_name must be; empty = anything.
 
     Raises:
         CameraModelError: names the file, the key and what is wrong with it.
@@ -72,7 +76,11 @@ def load_calibration(url: str) -> CameraInfo:
     except yaml.YAMLError as error:
         raise CameraModelError(f'calibration {path}: not YAML: {_line(error)}') from error
     try:
-        return calibration_from_dict(loaded)
+        info = calibration_from_dict(loaded)
+        name = loaded.get('camera_name', '')
+        if camera_name and name != camera_name:
+            raise CameraModelError(f"camera_name is '{name}', not '{camera_name}'")
+        return info
     except CameraModelError as error:
         raise CameraModelError(f'calibration {path}: {error}') from error
 

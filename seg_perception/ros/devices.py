@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import cv2
+import numpy as np
 
 from seg_perception.core.errors import SourceError
 from seg_perception.ros.sources import Report, Source, SourceFrame, size_text
@@ -79,32 +81,38 @@ class DeviceSource(Source):
         self._capture = self._capture or self._open()
         try:
             while not self._stopping.is_set():
-                read, pixels = self._capture.read()
+                read, pixels = self._capture.read() if self._capture else (False, None)
                 if not read or pixels is None:
                     self._recover()
                     continue
-                size = (pixels.shape[1], pixels.shape[0])
-                if size != self.size:
-                    self._report(
-                        f'{self._path}: now gives {size_text(size)}, was {size_text(self.size)}'
-                    )
-                    self.size = size
+                self._note(pixels)
                 yield SourceFrame(index, pixels)
                 index += 1
         finally:
-            self._capture.release()
-            self._capture = None
+            self._release()
+
+    def _note(self, pixels: np.ndarray) -> None:
+        """Report that the device is back, or gives another size than before."""
+        if self.lost:
+            self.lost = False
+            self._report(f'{self._path}: is back')
+        size = (pixels.shape[1], pixels.shape[0])
+        if size != self.size:
+            self._report(f'{self._path}: now gives {size_text(size)}, was {size_text(self.size)}')
+            self.size = size
 
     def _recover(self) -> None:
-        """Report the loss once, then try to open the device every ``retry_s`` seconds."""
-        self._capture.release()
-        self.failures += 1
-        self._report(f'{self._path}: gives no more pictures, unplugged? Trying again')
-        while not self._stopping.is_set():
-            try:
-                self._capture = self._open()
-            except SourceError:
-                self._stopping.wait(self._retry_s)
-            else:
-                self._report(f'{self._path}: is back')
-                return
+        """Try once to get the device back; the loss is reported the first time."""
+        self._release()
+        if not self.lost:
+            self.lost = True
+            self._report(f'{self._path}: gives no more pictures, unplugged? Trying again')
+        elif self._stopping.wait(self._retry_s):
+            return
+        with suppress(SourceError):
+            self._capture = self._open()
+
+    def _release(self) -> None:
+        if self._capture is not None:
+            self._capture.release()
+            self._capture = None

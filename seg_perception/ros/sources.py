@@ -63,7 +63,7 @@ class Source(abc.ABC):
         count: pictures in a pass as stated by the source; None where it does not end.
         live: a camera, whose pictures come when they come.
         skipped: pictures that could not be given so far (corrupt, or of another size).
-        failures: times a device was lost.
+        lost: a device is gone at the moment and tried for again.
     """
 
     live = False
@@ -76,7 +76,7 @@ class Source(abc.ABC):
         self.rate = rate
         self.count: int | None = None
         self.skipped = 0
-        self.failures = 0
+        self.lost = False
         self._forced_rate = rate
         self._report = report or logging.getLogger(__name__).warning
         self._stopping = threading.Event()

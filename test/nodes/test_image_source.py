@@ -1,0 +1,225 @@
+"""image_source_node as a process of its own, over DDS: what it publishes, and how it ends."""
+
+import time
+from contextlib import contextmanager
+
+import cv2
+import numpy as np
+import pytest
+import rclpy
+from bag_writer import PERIOD_NS, SIZE, START_NS, info, jpeg, write_bag
+from diagnostic_msgs.msg import DiagnosticArray
+from rcl_interfaces.srv import SetParameters
+from rclpy.executors import SingleThreadedExecutor
+from rclpy.parameter import Parameter
+from rclpy.qos import QoSProfile, ReliabilityPolicy
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image
+
+from seg_perception.nodes.processes import NodeProcess, ros_arguments
+from seg_perception.ros.calibration import save_calibration
+from seg_perception.ros.images import to_frame
+from seg_perception.ros.messages import stamp_ns
+
+ENOUGH = QoSProfile(depth=200, reliability=ReliabilityPolicy.RELIABLE)
+
+
+@pytest.fixture
+def pictures(tmp_path):
+    """Twelve pictures of 64x48 whose grey level is ten times their number."""
+    folder = tmp_path / 'pictures'
+    folder.mkdir()
+    for number in range(12):
+        level = np.full((SIZE[1], SIZE[0], 3), 10 * number, np.uint8)
+        level[..., 0] = 5  # blue
+        cv2.imwrite(str(folder / f'{number}.png'), level)
+    return folder
+
+
+class Listener:
+    """Collects what the node publishes."""
+
+    def __init__(self, image_type=Image, image_topic='image_raw', namespace=''):
+        self.context = rclpy.Context()
+        rclpy.init(context=self.context)
+        self.node = rclpy.create_node('listener', context=self.context, namespace=namespace)
+        self.executor = SingleThreadedExecutor(context=self.context)
+        self.executor.add_node(self.node)
+        self.images, self.infos, self.statuses = [], [], []
+        self.node.create_subscription(CameraInfo, 'camera_info', self.infos.append, ENOUGH)
+        self.node.create_subscription(image_type, image_topic, self.images.append, ENOUGH)
+        self.node.create_subscription(
+            DiagnosticArray, '/diagnostics', lambda m: self.statuses.extend(m.status), 10
+        )
+
+    def spin_until(self, done, timeout=20.0):
+        end = time.monotonic() + timeout
+        while not done():
+            assert time.monotonic() < end, 'timed out'
+            self.executor.spin_once(timeout_sec=0.05)
+
+    def spin_to_end(self, process):
+        self.spin_until(lambda: process.exit_code is not None)
+        for _ in range(10):
+            self.executor.spin_once(timeout_sec=0.02)
+
+    def close(self):
+        self.executor.shutdown()
+        self.node.destroy_node()
+        self.context.try_shutdown()
+
+
+@contextmanager
+def listening(**options):
+    listener = Listener(**options)
+    try:
+        yield listener
+    finally:
+        listener.close()
+
+
+@contextmanager
+def source(tmp_path, **parameters):
+    """The node on a source, waiting for one subscriber unless told otherwise."""
+    parameters = {'wait_for_subscribers': 1} | parameters
+    with (tmp_path / 'log').open('wb') as log:
+        arguments = ros_arguments(parameters)
+        with NodeProcess('image_source_node', arguments, log=log) as process:
+            yield process
+
+
+def log_of(tmp_path):
+    return (tmp_path / 'log').read_text()
+
+
+def test_every_picture_goes_out_once_with_its_calibration(tmp_path, pictures):
+    save_calibration(info(0), tmp_path / 'calibration.yaml')
+    with (
+        listening() as heard,
+        source(
+            tmp_path,
+            uri=str(pictures),
+            rate=40.0,
+            encoding='rgb8',
+            frame_id='hood_optical',
+            camera_info_url=(tmp_path / 'calibration.yaml').as_uri(),
+        ) as process,
+    ):
+        heard.spin_to_end(process)
+        assert process.exit_code == 0, log_of(tmp_path)
+    assert [int(m.data[0]) for m in heard.images] == [10 * i for i in range(12)]
+    assert {m.encoding for m in heard.images} == {'rgb8'}
+    assert (to_frame(heard.images[3]).pixels[0, 0] == [30, 30, 5]).all()
+    assert [m.header for m in heard.infos] == [m.header for m in heard.images]
+    assert {m.header.frame_id for m in heard.images} == {'hood_optical'}
+    assert list(heard.infos[0].k) == list(info(0).k)
+
+
+def test_the_rate_is_kept_without_drift(tmp_path, pictures):
+    with (
+        listening() as heard,
+        source(tmp_path, uri=str(pictures), rate=50.0, loop=True, limit=100) as process,
+    ):
+        heard.spin_to_end(process)
+    stamps = np.array([stamp_ns(m.header.stamp) for m in heard.images]) / 1e9
+    assert len(stamps) == 100
+    # The mean of many is robust against a busy machine where the ends alone are not.
+    off = stamps - stamps[0] - np.arange(100) / 50.0
+    assert abs(np.median(off[50:]) - np.median(off[:50])) < 0.02
+    assert 'late' in log_of(tmp_path)
+
+
+def test_a_loop_goes_on_until_interrupted_and_ends_with_zero(tmp_path, pictures):
+    with (
+        listening() as heard,
+        source(tmp_path, uri=str(pictures), rate=100.0, loop=True) as process,
+    ):
+        heard.spin_until(lambda: len(heard.images) > 30)
+        began = time.monotonic()
+        assert process.stop() == 0
+        assert time.monotonic() - began < 3.0
+    assert 'Traceback' not in log_of(tmp_path)
+    assert [int(m.data[1]) for m in heard.images[11:14]] == [110, 0, 10]
+
+
+def test_interrupted_while_waiting_for_subscribers(tmp_path, pictures):
+    with source(tmp_path, uri=str(pictures), wait_for_subscribers=3) as process:
+        with listening() as heard:
+            heard.spin_until(lambda: any('waiting' in s.message for s in heard.statuses))
+        assert process.stop() == 0
+    assert 'Traceback' not in log_of(tmp_path)
+
+
+def test_recorded_jpegs_and_stamps_pass_through(tmp_path):
+    bag = write_bag(
+        tmp_path / 'bag',
+        {
+            '/cam/image_raw/compressed': [20, 40, 60],
+            '/cam/camera_info': [info(START_NS + i * PERIOD_NS) for i in range(3)],
+        },
+    )
+    with listening(image_type=CompressedImage, image_topic='image_raw/compressed') as heard:
+        with source(
+            tmp_path, uri=str(bag), image_transport='compressed', stamps='original', frame_id=''
+        ) as process:
+            heard.spin_to_end(process)
+            assert process.exit_code == 0, log_of(tmp_path)
+    expected = [jpeg(20 * (i + 1), START_NS + i * PERIOD_NS) for i in range(3)]
+    assert heard.images == expected
+    assert [m.header for m in heard.infos] == [m.header for m in expected]
+    assert heard.infos[0].k[0] == 50.0
+
+
+def test_start_limit_and_uncalibrated(tmp_path, pictures):
+    with (
+        listening() as heard,
+        source(tmp_path, uri=str(pictures), rate=100.0, start=2, limit=3) as process,
+    ):
+        heard.spin_to_end(process)
+    assert [int(m.data[1]) for m in heard.images] == [20, 30, 40]
+    assert {(m.width, m.height, m.k[0]) for m in heard.infos} == {(64, 48, 0.0)}
+    assert 'no calibration' in log_of(tmp_path)
+
+
+def test_parameters_are_refused_at_once_while_it_plays(tmp_path, pictures):
+    with listening() as heard, source(tmp_path, uri=str(pictures), loop=True) as process:
+        heard.spin_until(lambda: heard.images)
+        client = heard.node.create_client(SetParameters, '/image_source_node/set_parameters')
+        assert client.wait_for_service(10.0)
+        request = SetParameters.Request(
+            parameters=[Parameter('rate', value=3.0).to_parameter_msg()]
+        )
+        future = client.call_async(request)
+        heard.spin_until(future.done)
+        result = future.result().results[0]
+        assert not result.successful
+        assert 'start the node again' in result.reason
+        assert process.exit_code is None
+        heard.spin_until(lambda: any('image source' in s.name for s in heard.statuses))
+
+
+@pytest.mark.parametrize(
+    ('parameters', 'message'),
+    [
+        ({'uri': '/nowhere/video.mp4'}, 'no such file'),
+        ({'uri': ''}, 'no source given'),
+        ({'uri': '{pictures}', 'rate': -1.0}, 'rate'),
+        ({'uri': '{pictures}', 'image_transport': 'compressed'}, 'only a bag'),
+        ({'uri': '{pictures}', 'camera_info_url': '{calibration}'}, 'another aspect ratio'),
+        ({'uri': '{pictures}', 'camera_info_url': '/nowhere.yaml'}, 'No such file'),
+    ],
+)
+def test_what_can_not_be_played_is_said_before_anything_is_published(
+    tmp_path, pictures, parameters, message
+):
+    square = info(0)
+    square.height = 64
+    save_calibration(square, tmp_path / 'square.yaml')
+    places = {'{pictures}': str(pictures), '{calibration}': str(tmp_path / 'square.yaml')}
+    with source(tmp_path, **{k: places.get(v, v) for k, v in parameters.items()}) as process:
+        end = time.monotonic() + 20.0
+        while process.exit_code is None and time.monotonic() < end:
+            time.sleep(0.05)
+        assert process.exit_code == 2
+    text = log_of(tmp_path)
+    assert message in text
+    assert 'Traceback' not in text
