@@ -39,3 +39,19 @@ class ProviderError(SegPerceptionError):
 
 class SourceError(SegPerceptionError):
     """A video, folder, bag or device cannot be read."""
+
+
+class ModelError(SegPerceptionError):
+    """A network cannot be built, or weights do not fit it."""
+
+
+class DatasetError(SegPerceptionError):
+    """Training or evaluation data is missing, unreadable or out of range."""
+
+
+class TrainingError(SegPerceptionError):
+    """A training configuration or checkpoint cannot be used."""
+
+
+class ExportError(SegPerceptionError):
+    """A trained network cannot be written as a bundle, or the bundle differs from it."""

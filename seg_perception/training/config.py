@@ -1,0 +1,134 @@
+"""What a training run needs to know, read from YAML and checked before anything is loaded."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from seg_perception.core.errors import TrainingError
+
+_PAIRS = ('crop', 'scale', 'default_size')
+
+
+@dataclass(frozen=True)
+class TrainingConfig:
+    """One training run.
+
+    Attributes:
+        name: of the run; its folder below the output folder.
+        architecture: a name of ``zoo.registry``; ``options`` go to its builder.
+        labels: label set of the datasets (``config/labels/<labels>.yaml``).
+        data: ``[{root, share}]``, folders with ``images/`` and ``labels/`` and their share of
+            the draws. Relative roots are relative to the working folder.
+        validation: one such root, scored during the run, or None.
+        encoder_weights: a name of ``zoo.pretrained``, or None for random initialisation.
+        freeze: module names kept as they were loaded, weights and statistics.
+        crop: (height, width) in pixels. scale: zoom range before the crop.
+        batch, steps, workers, seed: as usual; ``steps`` are optimiser steps.
+        precision: ``bf16`` or ``fp32``.
+        learning_rate: peak rate; ``encoder_factor`` scales it for the encoder.
+        schedule: ``poly`` (power 0.9) or ``cosine``, after ``warmup`` linear steps.
+        loss: factors of ``cross_entropy`` and ``dice``.
+        class_weight_exponent: 0 = none, 0.5 = mild, 1 = inverse frequency.
+        ema: decay of the weight average that is validated and exported.
+        checkpoint_every, validate_every: steps.
+        default_size: (height, width) the exported bundle is best run at.
+        licence: terms of the ``weights`` and the ``data``, for the exported bundle.
+    """
+
+    name: str
+    architecture: str
+    labels: str
+    data: list[dict[str, Any]]
+    validation: str | None = None
+    options: dict[str, Any] = field(default_factory=dict)
+    encoder_weights: str | None = None
+    freeze: list[str] = field(default_factory=list)
+    crop: tuple[int, int] = (256, 352)
+    scale: tuple[float, float] = (0.5, 2.0)
+    batch: int = 4
+    steps: int = 2000
+    workers: int = 1
+    seed: int = 0
+    precision: str = 'bf16'
+    learning_rate: float = 1e-3
+    encoder_factor: float = 0.3
+    weight_decay: float = 0.01
+    schedule: str = 'poly'
+    warmup: int = 50
+    loss: dict[str, float] = field(default_factory=lambda: {'cross_entropy': 1.0})
+    class_weight_exponent: float = 0.0
+    ema: float = 0.995
+    checkpoint_every: int = 50
+    validate_every: int = 500
+    default_size: tuple[int, int] = (256, 448)
+    licence: dict[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        positive = ('batch', 'steps', 'checkpoint_every', 'validate_every', 'learning_rate')
+        for key in positive:
+            if not getattr(self, key) > 0:
+                raise TrainingError(f'{key} must be > 0, got {getattr(self, key)}')
+        if self.precision not in ('bf16', 'fp32'):
+            raise TrainingError(f"precision must be 'bf16' or 'fp32', got {self.precision!r}")
+        if self.schedule not in ('poly', 'cosine'):
+            raise TrainingError(f"schedule must be 'poly' or 'cosine', got {self.schedule!r}")
+        if unknown := set(self.loss) - {'cross_entropy', 'dice'}:
+            raise TrainingError(f'unknown losses {sorted(unknown)}; known: cross_entropy, dice')
+        if not 0 < self.scale[0] <= self.scale[1]:
+            raise TrainingError(f'scale must be [low, high] with 0 < low <= high: {self.scale}')
+        if unknown := set(self.licence) - {'weights', 'data'}:
+            raise TrainingError(f'licence: unknown keys {sorted(unknown)}; known: weights, data')
+        if not 0 <= self.ema < 1:
+            raise TrainingError(f'ema must be in 0..1 (1 excluded), got {self.ema}')
+        for entry in self.data:
+            if set(entry) != {'root', 'share'}:
+                raise TrainingError(f'each data entry is {{root, share}}, got {entry}')
+        if not self.data:
+            raise TrainingError('data lists no folder to train on')
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> TrainingConfig:
+        """Build from plain values.
+
+        Raises:
+            TrainingError: unknown or missing keys, or values out of range.
+        """
+        fields = {entry.name: entry for entry in dataclasses.fields(cls)}
+        if unknown := set(values) - set(fields):
+            raise TrainingError(
+                f'unknown training keys {sorted(unknown)}; known: {", ".join(fields)}'
+            )
+        for key in _PAIRS:
+            if key in values:
+                if not isinstance(values[key], (list, tuple)) or len(values[key]) != 2:
+                    raise TrainingError(f'{key} must be a list of two numbers')
+                values = {**values, key: tuple(values[key])}
+        try:
+            return cls(**values)
+        except TypeError as error:
+            raise TrainingError(f'training configuration: {error}') from error
+
+    @classmethod
+    def load(cls, path: Path) -> TrainingConfig:
+        """Read a YAML file.
+
+        Raises:
+            TrainingError: the file is missing, not YAML, or not a valid configuration.
+        """
+        try:
+            values = yaml.safe_load(Path(path).read_text(encoding='utf-8'))
+        except (OSError, yaml.YAMLError) as error:
+            raise TrainingError(f'{path}: {error}') from error
+        if not isinstance(values, dict):
+            raise TrainingError(f'{path}: expected a mapping of training keys')
+        return cls.from_dict(values)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values that ``from_dict`` reads back."""
+        values = dataclasses.asdict(self)
+        return {**values, **{key: list(values[key]) for key in _PAIRS}}

@@ -1,0 +1,212 @@
+"""A trained network as a deployed graph: uint8 picture in, labels and confidence out.
+
+Everything around the network is inside the graph, so that every runtime does it the same way
+and nobody has to know how the network was trained.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import warnings
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import onnx
+import onnxruntime
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from seg_perception.core.errors import ExportError
+from seg_perception.zoo.registry import architecture, build
+
+OPSET = 17
+#: Largest share of pixels whose label may differ between torch and the exported graph.
+MAX_DIFFERENCE = 0.005
+INPUT, LABELS, CONFIDENCE = 'image', 'labels', 'confidence'
+
+
+@dataclass(frozen=True)
+class Exported:
+    """An exported graph that was compared with its origin.
+
+    Attributes:
+        model: the ONNX file.
+        architecture: name in the registry; multiple: sides must be multiples of it.
+        difference: share of label pixels that differ from torch's, 0..1.
+        pictures: number of pictures compared.
+    """
+
+    model: bytes
+    architecture: str
+    multiple: int
+    difference: float
+    pictures: int
+
+
+class DeployedNetwork(nn.Module):
+    """A network with its pre- and post-processing.
+
+    Input: uint8 [1,H,W,3] RGB, H and W multiples of the architecture's.
+    Output: labels uint8 [1,H,W]; confidence uint8 [1,h,w], softmax probability times 255 at
+    the resolution of the network's own logits (a softmax at full size costs as much as a third
+    of the network and tells nothing that interpolating does not).
+
+    The division by 255 and by the standard deviation is folded into the first convolution.
+    The mean is not: the convolution pads with zeros, which must stay the mean colour.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        head: nn.Module,
+        mean: Sequence[float],
+        std: Sequence[float],
+        align_corners: bool,
+    ) -> None:
+        super().__init__()
+        self.network = network
+        self.head = head
+        self.align_corners = align_corners
+        self.register_buffer('mean', 255 * torch.tensor(mean).view(1, 3, 1, 1))
+        scale = 1 / (255 * torch.tensor(std))
+        first = next(m for m in network.modules() if isinstance(m, nn.Conv2d))
+        if first.in_channels != 3:
+            raise ExportError(f'the first convolution takes {first.in_channels} channels, not 3')
+        with torch.no_grad():
+            first.weight.mul_(scale.view(1, 3, 1, 1))
+
+    def forward(self, image: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        pixels = image.permute(0, 3, 1, 2).float() - self.mean
+        logits = self.head(self.network(pixels))
+        full = F.interpolate(
+            logits, scale_factor=4.0, mode='bilinear', align_corners=self.align_corners
+        )
+        labels = full.argmax(1).to(torch.uint8)
+        probability = logits.softmax(1).amax(1)
+        return labels, (probability * 255 + 0.5).to(torch.uint8)
+
+
+class _EncoderDecoder(nn.Module):
+    """The part of a segmentation_models_pytorch model before its segmentation head."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.encoder, self.decoder = model.encoder, model.decoder
+
+    def forward(self, pixels: torch.Tensor) -> torch.Tensor:
+        return self.decoder(self.encoder(pixels))
+
+
+def deploy(model: nn.Module, name: str, classes: int, options: dict | None = None) -> nn.Module:
+    """Return a deployed copy of ``model`` (``zoo.registry`` architecture ``name``) in eval mode.
+
+    Raises:
+        ExportError: the head is not a convolution and a fourfold bilinear upsampling.
+    """
+    entry = architecture(name)
+    copy = build(name, classes, **(options or {}))
+    copy.load_state_dict(model.state_dict())
+    convolution, upsampling, activation = copy.segmentation_head
+    fits = isinstance(upsampling, nn.Upsample) and float(upsampling.scale_factor) == 4.0
+    if not fits or not isinstance(activation.activation, nn.Identity):
+        raise ExportError(f'{name}: head {copy.segmentation_head} is not one this exporter knows')
+    return DeployedNetwork(
+        _EncoderDecoder(copy),
+        convolution,
+        entry.mean,
+        entry.std,
+        align_corners=bool(upsampling.align_corners),
+    ).eval()
+
+
+def export(
+    model: nn.Module,
+    name: str,
+    class_names: Sequence[str],
+    pictures: Iterable[np.ndarray],
+    options: dict | None = None,
+) -> Exported:
+    """Export a network and compare the graph with torch on real pictures.
+
+    Args:
+        model: in eval mode, on the CPU.
+        name: its architecture in the registry; ``options`` those it was built with.
+        class_names: by label id; written into the file.
+        pictures: uint8 [H,W,3] RGB with sides the architecture can take. They may differ in
+            size: the graph is dynamic.
+
+    Raises:
+        ExportError: no picture, or more than ``MAX_DIFFERENCE`` of the label pixels differ
+            from the original network's (not from the deployed torch module's: the folding is
+            part of what is checked).
+    """
+    entry = architecture(name)
+    deployed = deploy(model, name, len(class_names), options)
+    graph = _to_onnx(deployed, 4 * entry.multiple)
+    _annotate(graph, class_names)
+    payload = graph.SerializeToString()
+    difference, count = _compare(payload, model, entry.mean, entry.std, pictures)
+    if difference > MAX_DIFFERENCE:
+        raise ExportError(
+            f'{name}: the exported graph gives another label for {100 * difference:.2f} % of the '
+            f'pixels of {count} pictures; at most {100 * MAX_DIFFERENCE:.1f} % may differ'
+        )
+    return Exported(payload, name, entry.multiple, difference, count)
+
+
+def _to_onnx(deployed: nn.Module, side: int) -> onnx.ModelProto:
+    buffer = io.BytesIO()
+    example = torch.zeros(1, side, side + 16, 3, dtype=torch.uint8)
+    with warnings.catch_warnings():
+        # The TorchScript exporter is the one that takes dynamic sizes quickly and completely.
+        warnings.simplefilter('ignore')
+        torch.onnx.export(
+            deployed,
+            (example,),
+            buffer,
+            dynamo=False,
+            opset_version=OPSET,
+            input_names=[INPUT],
+            output_names=[LABELS, CONFIDENCE],
+            dynamic_axes={
+                INPUT: {1: 'height', 2: 'width'},
+                LABELS: {1: 'height', 2: 'width'},
+                CONFIDENCE: {1: 'confidence_height', 2: 'confidence_width'},
+            },
+        )
+    graph = onnx.load_from_string(buffer.getvalue())
+    onnx.checker.check_model(graph, full_check=True)
+    return graph
+
+
+def _annotate(graph: onnx.ModelProto, class_names: Sequence[str]) -> None:
+    entry = graph.metadata_props.add()
+    entry.key = 'seg_perception.classes'
+    entry.value = json.dumps(list(class_names), ensure_ascii=False)
+
+
+def _compare(
+    payload: bytes,
+    model: nn.Module,
+    mean: Sequence[float],
+    std: Sequence[float],
+    pictures: Iterable[np.ndarray],
+) -> tuple[float, int]:
+    """Return (share of label pixels that differ, number of pictures)."""
+    session = onnxruntime.InferenceSession(payload, providers=['CPUExecutionProvider'])
+    means, stds = (torch.tensor(values).view(3, 1, 1) for values in (mean, std))
+    wrong = total = count = 0
+    for picture in pictures:
+        labels, _ = session.run(None, {INPUT: picture[None]})
+        with torch.inference_mode():
+            pixels = torch.from_numpy(picture).permute(2, 0, 1).float() / 255
+            expected = model(((pixels - means) / stds)[None]).argmax(1).byte().numpy()
+        wrong += int((labels != expected).sum())
+        total += expected.size
+        count += 1
+    if not count:
+        raise ExportError('no picture to compare the exported graph with torch on')
+    return wrong / total, count
