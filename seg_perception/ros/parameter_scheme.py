@@ -85,11 +85,13 @@ def check_values(instance: Any) -> None:
         ParameterError: naming the parameter, its value and what it may be.
     """
     for name, field in fields_by_ros_name(type(instance)).items():
-        value = getattr(instance, field.name)
-        info = info_of(field)
-        _check_type(name, value, field.default, info)
-        for item in value if isinstance(value, tuple) else (value,):
-            _check_value(name, item, info)
+        _check_field(name, getattr(instance, field.name), field)
+
+
+def _check_field(name: str, value: Any, field: dataclasses.Field) -> None:
+    _check_type(name, value, field.default, info_of(field))
+    for item in value if isinstance(value, tuple) else (value,):
+        _check_value(name, item, info_of(field))
 
 
 def _check_type(name: str, value: Any, default: Any, info: ParameterInfo) -> None:
@@ -163,8 +165,11 @@ def declare_all(node: Node, cls: type) -> dict[str, str]:
     for name, field in fields_by_ros_name(cls).items():
         try:
             _declare_one(node, name, field, _read_at(cls))
+            _check_field(name, _from_ros(node.get_parameter(name).value, field), field)
         except ParameterError as error:
             refused[name] = str(error)
+            if node.has_parameter(name):
+                node.undeclare_parameter(name)
             default = _to_ros(field.default, field)
             descriptor = descriptor_of(field, _read_at(cls))
             node.declare_parameter(name, default, descriptor, ignore_override=True)

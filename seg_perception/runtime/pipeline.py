@@ -19,7 +19,7 @@ from seg_perception.core.results import SemanticResult
 from seg_perception.runtime.semantic import SemanticSegmenter
 
 #: A pose that moved less than this (metres and matrix entries of the rotation) keeps its
-#: table: rebuilding costs milliseconds, and a tenth of a milliradian moves no cell.
+#: table: building one takes a few frames' time, and a tenth of a milliradian moves no cell.
 POSE_TOLERANCE = 1e-4
 
 
