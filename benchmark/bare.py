@@ -10,7 +10,9 @@ from typing import Any
 
 import numpy as np
 
+from seg_perception.core.errors import BundleError
 from seg_perception.runtime.bundle import Bundle
+from seg_perception.runtime.metadata import NETWORK_INPUT_KEY, NETWORK_OUTPUT_KEY
 from seg_perception.runtime.session import open_session
 
 
@@ -26,30 +28,24 @@ def milliseconds(call: Any, runs: int, warm_up: int = 10) -> list[float]:
     return times
 
 
-def extract_network(bundle: Bundle, path: Path) -> Path:
-    """Cut a deployed graph down to float32 NCHW planes in, logits out.
+def extract_network(bundle: Bundle, path: Path) -> None:
+    """Cut a deployed graph down to float32 NCHW planes in, logits (or scores) out.
 
-    Walks from `labels` up past ArgMax and Resize to the logits, and from the image down past
-    Cast and Transpose to the planes: what a node of the usual making would have exported.
+    The exporter and the importer write the names of both tensors into the file's metadata.
     """
     import onnx
     from onnx.utils import Extractor
 
     model = onnx.load(bundle.model_path)
-    made_by = {name: node for node in model.graph.node for name in node.output}
-    name = bundle.output.labels
-    while made_by[name].op_type != 'ArgMax':
-        name = made_by[name].input[0]
-    logits = made_by[name].input[0]
-    while made_by[logits].op_type in ('Resize', 'Transpose', 'Slice', 'Identity'):
-        logits = made_by[logits].input[0]
-    planes = bundle.input.name
-    readers = {i: node for node in model.graph.node for i in node.input}
-    while readers[planes].op_type in ('Cast', 'Transpose'):
-        planes = readers[planes].output[0]
-    part = Extractor(onnx.shape_inference.infer_shapes(model)).extract_model([planes], [logits])
-    onnx.save(part, path)
-    return path
+    names = {entry.key: entry.value for entry in model.metadata_props}
+    try:
+        ends = names[NETWORK_INPUT_KEY], names[NETWORK_OUTPUT_KEY]
+    except KeyError as error:
+        raise BundleError(
+            f'{bundle.model_path} does not say where its network begins: {error}'
+        ) from None
+    inferred = onnx.shape_inference.infer_shapes(model)
+    onnx.save(Extractor(inferred).extract_model([ends[0]], [ends[1]]), path)
 
 
 def main() -> None:
@@ -58,6 +54,7 @@ def main() -> None:
     parser.add_argument('--provider', default='auto')
     parser.add_argument('--size', default='1280x720', help='of the camera')
     parser.add_argument('--runs', type=int, default=100)
+    parser.add_argument('--extract', type=Path, help='write the network without our ends here')
     options = parser.parse_args()
     from seg_perception.runtime.semantic import SemanticSegmenter
 
@@ -66,6 +63,8 @@ def main() -> None:
     segmenter = SemanticSegmenter(bundle, options.provider)
     w, h = segmenter.network_size(width, height)
     session = open_session(bundle.model_path, segmenter.provider)
+    if options.extract:
+        extract_network(bundle, options.extract)
     feed = {bundle.input.name: np.full((1, h, w, 3), 90, np.uint8)}
     times = milliseconds(lambda: session.run(feed), options.runs)
     print(json.dumps({'provider': segmenter.provider, 'size': [h, w], 'ms': times}))
