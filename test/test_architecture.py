@@ -19,7 +19,7 @@ ARROWS = {
     'runtime': {'core'},
     'ros': {'core'},
     'nodes': {'ros', 'runtime', 'core'},
-    'zoo': {'core'},
+    'zoo': {'core', 'runtime'},  # an export is written as a bundle
     'training': {'core', 'zoo', 'evaluation'},  # scored while it trains
     'evaluation': {'core', 'runtime'},
     'simulation': {'core'},
