@@ -188,9 +188,8 @@ def print_table(report: dict[str, Any]) -> None:
     print(f'\n{report["model"]} on {report["provider"]}, {SIZE} at 30 Hz; milliseconds\n')
     print('| | stamp to mask p50 | p99 | lost |')
     print('|---|---|---|---|')
-    print(
-        f'| segmentation_node | {ours["p50"]} | {ours["p99"]} | {report["lost"]} of {report["sent"]} |'
-    )
+    lost = f'{report["lost"]} of {report["sent"]}'
+    print(f'| segmentation_node | {ours["p50"]} | {ours["p99"]} | {lost} |')
     print(
         f'| usual node | {usual["p50"]} | {usual["p99"]} | '
         f'{report["baseline"]["lost"]} of {report["baseline"]["sent"]} |'
