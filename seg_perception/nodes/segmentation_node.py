@@ -18,7 +18,7 @@ from seg_perception.nodes.run import run
 from seg_perception.ros import optional
 from seg_perception.ros import parameters as ros_parameters
 from seg_perception.ros.extrinsics import Extrinsics
-from seg_perception.ros.health import HealthMonitor
+from seg_perception.ros.health import HealthMonitor, Level
 from seg_perception.ros.parameters import SegmentationParameters
 from seg_perception.ros.subscriptions import MatchedSubscription
 from seg_perception.ros.worker import LatestWorker
@@ -54,6 +54,7 @@ class SegmentationNode(LifecycleNode):
         self._handler: FrameHandler | None = None
         self._next_due = 0.0
         self._last_image = 0.0
+        self._seen_image = False
         self.add_on_set_parameters_callback(
             ros_parameters.make_validator(
                 self, SegmentationParameters, lambda: self._configured, self._try_parameters
@@ -212,6 +213,7 @@ class SegmentationNode(LifecycleNode):
     def _on_image(self, message: Image | CompressedImage) -> None:
         now = time.monotonic()
         self._last_image = now
+        self._seen_image = True
         self._health.input()
         rate = self._handler.parameters.max_rate
         if rate > 0.0:
@@ -234,23 +236,26 @@ class SegmentationNode(LifecycleNode):
         elif not wanted.anything and self._image.is_open:
             self._image.close()
         self._health.set_state('active' if self._image.is_open else 'idle: nobody listens')
-        self._check_input('image', self._image)
+        self._check_input('image_topic', self._image)
         self._check_input('camera_info_topic', self._camera_info)
         self._watch_staleness(p, wanted.grid)
 
     def _check_input(self, key: str, subscription: MatchedSubscription) -> None:
-        reason = subscription.check()
-        if reason is None:
-            self._health.clear(f'{key}_qos')
+        problem = subscription.check()
+        if problem is None:
+            self._health.clear(key)
         else:
-            self._health.problem(f'{key}_qos', reason)
+            level = Level.WARN if problem.waiting else Level.ERROR
+            self._health.problem(key, problem.text, level)
 
     def _watch_staleness(self, p: SegmentationParameters, grid_wanted: bool) -> None:
         if self._outputs.grid is not None:
             self._guard.expect(grid_wanted and self._image.is_open)
             self._guard.watch()
         silent = time.monotonic() - self._last_image
-        if self._image.is_open and silent > p.stale_after:
+        # Before the first picture it is enough to say that nobody publishes.
+        awaited = self._seen_image or not self._health.has('image_topic')
+        if self._image.is_open and awaited and silent > p.stale_after:
             self._health.problem(
                 'stale',
                 f'no image on {self._image.topic} for more than {p.stale_after} s: the grid is '

@@ -7,6 +7,7 @@ is logged by default: the usual reason for a node that "receives nothing" from a
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 from rclpy.event_handler import QoSRequestedIncompatibleQoSInfo, SubscriptionEventCallbacks
@@ -27,6 +28,19 @@ def type_name(message_type: Any) -> str:
     """Return 'package/msg/Name' of a message class, as topic end points report it."""
     package, interface = message_type.__module__.split('.')[:2]
     return f'{package}/{interface}/{message_type.__name__}'
+
+
+@dataclass(frozen=True)
+class InputProblem:
+    """What keeps messages from arriving and what to do about it.
+
+    Attributes:
+        text: for people.
+        waiting: nobody publishes yet, which is no fault of anyone's settings.
+    """
+
+    text: str
+    waiting: bool = False
 
 
 class MatchedSubscription:
@@ -90,12 +104,8 @@ class MatchedSubscription:
             self._node.destroy_subscription(self._subscription)
             self._subscription = None
 
-    def check(self) -> str | None:
-        """Match the reliability to what is offered now.
-
-        Returns:
-            What keeps messages from arriving and what to do, or None.
-        """
+    def check(self) -> InputProblem | None:
+        """Match the reliability to what is offered now; returns what is still wrong."""
         if not self.is_open:
             return None
         publishers = self._node.get_publishers_info_by_topic(self.topic)
@@ -108,7 +118,10 @@ class MatchedSubscription:
             )
         if not publishers:
             self._incompatible = None
-            return f'nobody publishes {self.topic}: start the camera or remap the input'
+            return InputProblem(
+                f'nobody publishes {self.topic}: start the camera or remap the input',
+                waiting=True,
+            )
         if self._reliability == 'auto' and self._wanted() != self._in_use:
             self.close()
             self._incompatible = None
@@ -116,15 +129,15 @@ class MatchedSubscription:
             return None
         return self._mismatch(publishers)
 
-    def _mismatch(self, publishers: list[Any]) -> str | None:
+    def _mismatch(self, publishers: list[Any]) -> InputProblem | None:
         offers = {p.qos_profile.reliability for p in publishers}
         if self._in_use == ReliabilityPolicy.RELIABLE and ReliabilityPolicy.BEST_EFFORT in offers:
-            return (
+            return InputProblem(
                 f'{self.topic} is offered BEST_EFFORT but RELIABLE is asked for, so nothing '
                 "arrives from that publisher: set 'input_reliability' to 'auto' or 'best_effort'"
             )
         if self._incompatible not in (None, QoSPolicyKind.RELIABILITY):
-            return (
+            return InputProblem(
                 f'{self.topic} is offered with an incompatible {self._incompatible.name} policy, '
                 'so nothing arrives: change the publisher or the qos_overrides of this input'
             )
