@@ -44,7 +44,7 @@ class SegmentationParameters:
     """
 
     model: str = parameter(
-        'street',
+        'deeplabv3plus_mobilenetv2_street',
         'Model bundle: the name of one that `seg-perception models list` shows, or the path of '
         'its folder.',
         reconfigure=True,
