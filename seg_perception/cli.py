@@ -12,15 +12,18 @@ from seg_perception.core.errors import SegPerceptionError
 
 def build_parser() -> argparse.ArgumentParser:
     """Return the parser with every room's commands; each sets ``run``: args -> exit code."""
-    # Imported here: a command's room may be slow to import, and the list grows.
+    # Imported here, and what is slow to import within each command.
+    from seg_perception.demo import add_commands as add_demo
     from seg_perception.runtime.commands import add_commands as add_models
+    from seg_perception.training.commands import add_commands as add_train
 
     parser = argparse.ArgumentParser(
         prog='seg-perception', description='Camera frames in, masks and drivable grids out.'
     )
     parser.add_argument('--version', action='version', version=__version__)
     subparsers = parser.add_subparsers(title='commands', metavar='COMMAND', required=True)
-    add_models(subparsers)
+    for add_commands in (add_demo, add_models, add_train):
+        add_commands(subparsers)
     return parser
 
 
