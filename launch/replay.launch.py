@@ -13,6 +13,7 @@ from launch.actions import (
 )
 from launch.conditions import IfCondition
 from launch.event_handlers import OnProcessExit
+from launch.events.process import ProcessExited
 from launch.launch_description_sources import PythonLaunchDescriptionSource
 from launch.substitutions import LaunchConfiguration, PathJoinSubstitution
 from launch_ros.actions import Node
@@ -134,10 +135,15 @@ def make_source(context: LaunchContext) -> list[LaunchDescriptionEntity]:
         arguments=['--ros-args', '--log-level', LaunchConfiguration('log_level')],
     )
     at_end = RegisterEventHandler(
-        OnProcessExit(target_action=node, on_exit=[Shutdown(reason='the source has ended')]),
+        OnProcessExit(target_action=node, on_exit=end_all),
         condition=IfCondition(LaunchConfiguration('shutdown_at_end')),
     )
     return [at_end, node]
+
+
+def end_all(_event: ProcessExited, context: LaunchContext) -> list[LaunchDescriptionEntity]:
+    """Shut down, unless it was the shutdown (Ctrl-C) that ended the source."""
+    return [] if context.is_shutdown else [Shutdown(reason='the source has ended')]
 
 
 def generate_launch_description() -> LaunchDescription:

@@ -151,6 +151,16 @@ def test_replay_plays_a_bag_to_its_end_and_then_ends_everything(tmp_path):
     assertExitCodes(run.processes)
 
 
+def test_an_endless_replay_ends_in_order_when_interrupted(tmp_path):
+    bag = write_bag(tmp_path / 'bag', {'/cam/image_raw': [1, 2, 3]})
+    run = Run(
+        'replay.launch.py', end_when='3 pictures', bag=str(bag), loop='true', model='no_such_model'
+    )
+    assert run() == 0
+    assert run.names() == {'segmentation_node', 'image_source_node'}
+    assertExitCodes(run.processes)
+
+
 @pytest.mark.parametrize('sources', [{}, {'bag': '/a', 'video': '/b'}])
 def test_replay_wants_exactly_one_source(sources):
     run = Run('replay.launch.py', model='no_such_model', **sources)
