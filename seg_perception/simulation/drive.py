@@ -1,0 +1,183 @@
+"""A camera driven along a street: pictures, poses and truth, frame by frame."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from seg_perception.core.errors import SourceError
+from seg_perception.simulation.layout import random_scene
+from seg_perception.simulation.renderer import StreetRenderer
+from seg_perception.simulation.scene import Scene
+
+MARGIN = 90.0
+"""What is built beyond the last frame's place, m: what the camera still sees."""
+
+
+@dataclass(frozen=True)
+class SimFrame:
+    """One frame of a drive; everything is exact and of the same instant.
+
+    Attributes:
+        index, stamp: number from 0 and time in s since the first frame.
+        image: uint8 [h,w,3] RGB.
+        K, D: camera matrix [3,3] and plumb_bob coefficients [5] of ``image`` (zero: pinhole).
+        T_base_optical: 4x4 mounting, optical frame in ``base_link`` (REP 103).
+        T_odom_base: 4x4 odometry, ``base_link`` (on the ground) in ``odom`` (the world).
+        mask: uint8 [h,w] CamVid class ids, 255 unlabelled; None where truth was not asked for.
+        instances: uint16 [h,w], 0 none, else the number of a vehicle or person; or None.
+        depth: float32 [h,w] m along the optical axis, inf in the sky; or None.
+        scene: the street it was taken in.
+    """
+
+    index: int
+    stamp: float
+    image: np.ndarray
+    K: np.ndarray
+    D: np.ndarray
+    T_base_optical: np.ndarray
+    T_odom_base: np.ndarray
+    mask: np.ndarray | None
+    instances: np.ndarray | None
+    depth: np.ndarray | None
+    scene: Scene
+
+    @property
+    def T_odom_optical(self) -> np.ndarray:  # noqa: N802 - named as the transform it is
+        """4x4 pose of the camera in the world."""
+        return self.T_odom_base @ self.T_base_optical
+
+
+def base_pose(scene: Scene, time: float) -> np.ndarray:
+    """Return T_odom_base, 4x4: where ``base_link`` (on the ground, x forward) is at a time, s."""
+    s = scene.ego_speed * time
+    x, y, heading = (float(v) for v in scene.road.at(s, scene.ego_t))
+    c, n = np.cos(heading), np.sin(heading)
+    return np.array([[c, -n, 0, x], [n, c, 0, y], [0, 0, 1, 0], [0, 0, 0, 1.0]])
+
+
+def mounting(scene: Scene) -> np.ndarray:
+    """Return T_base_optical, 4x4: the camera's constant place on the vehicle (REP 103)."""
+    rig = scene.camera
+    c, s = np.cos(rig.pitch), np.sin(rig.pitch)
+    # Columns: optical x (right), y (down), z (ahead) in base axes; pitch > 0 looks down.
+    pose = np.eye(4)
+    pose[:3, :3] = [[0, -s, c], [-1, 0, 0], [0, -c, -s]]
+    pose[:3, 3] = (rig.x, 0, rig.height)
+    return pose
+
+
+def camera_pose(scene: Scene, time: float) -> np.ndarray:
+    """Return T_odom_optical, 4x4, at a time, s."""
+    return base_pose(scene, time) @ mounting(scene)
+
+
+class Lens:
+    """A camera of a size: its matrix, and the way from a pinhole picture to its distorted one."""
+
+    def __init__(self, scene: Scene, width: int, height: int):
+        f = width / 2 / np.tan(scene.camera.fov / 2)
+        self.K = np.array([[f, 0, (width - 1) / 2], [0, f, (height - 1) / 2], [0, 0, 1.0]])
+        self.D = np.zeros(5)
+        self.D[: len(scene.camera.distortion)] = scene.camera.distortion
+        self.size = (width, height)
+        self.render_K, self.render_size, self._map = self.K, self.size, None
+        if self.D.any():
+            self._plan()
+
+    def _plan(self) -> None:
+        """Find a pinhole picture that holds every ray of the distorted one, and the map."""
+        w, h = self.size
+        u, v = np.meshgrid(np.arange(w, dtype=np.float64), np.arange(h, dtype=np.float64))
+        pixels = np.stack([u.ravel(), v.ravel()], axis=1)[:, None]
+        criteria = (cv2.TERM_CRITERIA_COUNT | cv2.TERM_CRITERIA_EPS, 40, 1e-9)
+        rays = cv2.undistortPointsIter(pixels, self.K, self.D, None, None, criteria)[:, 0]
+        again, _ = cv2.projectPoints(
+            np.column_stack([rays, np.ones(len(rays))]), np.zeros(3), np.zeros(3), self.K, self.D
+        )
+        if np.abs(again[:, 0] - pixels[:, 0]).max() > 0.1:
+            raise SourceError(
+                f'the lens with distortion {self.D.tolist()} has no rays for all its '
+                f'{w}x{h} pixels: use weaker coefficients or a narrower field of view'
+            )
+        low, high = rays.min(axis=0) - 2e-3, rays.max(axis=0) + 2e-3
+        f = self.K[0, 0]
+        size = np.ceil((high - low) * f).astype(int) + 1
+        self.render_size = (int(size[0]), int(size[1]))
+        if max(self.render_size) > 4 * max(self.size):
+            raise SourceError('the distorted field of view is too wide to render as a pinhole')
+        self.render_K = np.array([[f, 0, -low[0] * f], [0, f, -low[1] * f], [0, 0, 1.0]])
+        at = (rays * f + self.render_K[:2, 2]).astype(np.float32).reshape(h, w, 2)
+        self._map = at
+
+    def apply(self, picture: np.ndarray | None, *, exact: bool = False) -> np.ndarray | None:
+        """Return a rendered picture as the lens shows it; ``exact`` takes the nearest pixel."""
+        if picture is None or self._map is None:
+            return picture
+        if exact:
+            at = np.rint(self._map).astype(int)
+            return picture[at[..., 1], at[..., 0]]
+        return cv2.remap(picture, self._map, None, cv2.INTER_LINEAR)
+
+
+def scene_for(seed: int, seconds: float, *, style: str | None = None) -> Scene:
+    """Return the street of a seed, long enough for a drive of some seconds."""
+    length = max(260.0, 12.0 * seconds + MARGIN)
+    return random_scene(seed, length=length, style=style)
+
+
+def frames(
+    seed: int | Scene,
+    n: int,
+    rate: float = 30.0,
+    *,
+    width: int = 1280,
+    height: int = 720,
+    truth: bool = True,
+    start: float = 0.0,
+    supersample: float = 2.0,
+) -> Iterator[SimFrame]:
+    """Drive a street and yield its frames.
+
+    Args:
+        seed: of the street, or a Scene of one's own.
+        n: how many frames; rate: frames a second of simulated time.
+        width, height: of the picture.
+        truth: also give mask, instances and depth.
+        start: time of the first frame, s.
+        supersample: 2 for a clean picture, 1 for a fast one.
+
+    Raises:
+        SourceError: Panda3D is missing; a size, count or rate makes no sense.
+    """
+    if n < 1 or rate <= 0 or width < 32 or height < 32:
+        raise SourceError(
+            f'cannot simulate {n} frames of {width}x{height} at {rate}/s: use at least one frame, '
+            'a positive rate and 32x32 pixels'
+        )
+    scene = scene_for(seed, start + n / rate) if isinstance(seed, int) else seed
+    lens = Lens(scene, width, height)
+    place = mounting(scene)
+    with StreetRenderer(
+        scene, *lens.render_size, camera_matrix=lens.render_K, supersample=supersample
+    ) as renderer:
+        for index in range(n):
+            time = start + index / rate
+            base = base_pose(scene, time)
+            seen = renderer.render(base @ place, time, truth=truth, frame=index)
+            yield SimFrame(
+                index,
+                index / rate,
+                lens.apply(seen.image),
+                lens.K,
+                lens.D,
+                place,
+                base,
+                lens.apply(seen.mask, exact=True),
+                lens.apply(seen.instances, exact=True),
+                lens.apply(seen.depth, exact=True),
+                scene,
+            )
