@@ -161,6 +161,8 @@ class Trainer:
             module.eval()
         for group in self.optimizer.param_groups:
             group['lr'] = self.config.learning_rate * group['factor'] * self.rate(self.step)
+        # Dropout depends on (seed, step) alone: a resumed run goes on exactly.
+        torch.manual_seed(self.config.seed * 1_000_003 + self.step)
         images = images.to(self.device).contiguous(memory_format=torch.channels_last)
         with torch.autocast(
             self.device.type, torch.bfloat16, enabled=self.config.precision == 'bf16'

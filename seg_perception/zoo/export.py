@@ -20,7 +20,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from seg_perception.core.errors import ExportError
-from seg_perception.zoo.registry import architecture, build
+from seg_perception.zoo.registry import Architecture, architecture, build
 
 OPSET = 17
 #: Largest share of pixels whose label may differ between torch and the exported graph.
@@ -139,22 +139,25 @@ def export(
             size: the graph is dynamic.
 
     Raises:
-        ExportError: no picture, or more than ``MAX_DIFFERENCE`` of the label pixels differ
-            from the original network's (not from the deployed torch module's: the folding is
-            part of what is checked).
+        ExportError: no picture to compare on, or more than ``MAX_DIFFERENCE`` of the label
+            pixels differ from the original network's (not from the deployed torch module's:
+            the folding is part of what is checked).
     """
     entry = architecture(name)
+    pictures = list(pictures)
+    if not pictures:
+        raise ExportError('no picture to compare the exported graph with torch on')
     deployed = deploy(model, name, len(class_names), options)
     graph = _to_onnx(deployed, 4 * entry.multiple)
     _annotate(graph, class_names)
     payload = graph.SerializeToString()
-    difference, count = _compare(payload, model, entry.mean, entry.std, pictures)
+    difference = _difference(payload, model, entry, pictures)
     if difference > MAX_DIFFERENCE:
         raise ExportError(
             f'{name}: the exported graph gives another label for {100 * difference:.2f} % of the '
-            f'pixels of {count} pictures; at most {100 * MAX_DIFFERENCE:.1f} % may differ'
+            f'pixels of {len(pictures)} pictures; {100 * MAX_DIFFERENCE:.1f} % are allowed'
         )
-    return Exported(payload, name, entry.multiple, difference, count)
+    return Exported(payload, name, entry.multiple, difference, len(pictures))
 
 
 def _to_onnx(deployed: nn.Module, side: int) -> onnx.ModelProto:
@@ -188,25 +191,18 @@ def _annotate(graph: onnx.ModelProto, class_names: Sequence[str]) -> None:
     entry.value = json.dumps(list(class_names), ensure_ascii=False)
 
 
-def _compare(
-    payload: bytes,
-    model: nn.Module,
-    mean: Sequence[float],
-    std: Sequence[float],
-    pictures: Iterable[np.ndarray],
-) -> tuple[float, int]:
-    """Return (share of label pixels that differ, number of pictures)."""
+def _difference(
+    payload: bytes, model: nn.Module, entry: Architecture, pictures: Sequence[np.ndarray]
+) -> float:
+    """Return the share of label pixels that differ."""
     session = onnxruntime.InferenceSession(payload, providers=['CPUExecutionProvider'])
-    means, stds = (torch.tensor(values).view(3, 1, 1) for values in (mean, std))
-    wrong = total = count = 0
+    mean, std = (torch.tensor(values).view(3, 1, 1) for values in (entry.mean, entry.std))
+    wrong = total = 0
     for picture in pictures:
-        labels, _ = session.run(None, {INPUT: picture[None]})
+        labels, _ = session.run([LABELS, CONFIDENCE], {INPUT: picture[None]})
         with torch.inference_mode():
             pixels = torch.from_numpy(picture).permute(2, 0, 1).float() / 255
-            expected = model(((pixels - means) / stds)[None]).argmax(1).byte().numpy()
+            expected = model(((pixels - mean) / std)[None]).argmax(1).byte().numpy()
         wrong += int((labels != expected).sum())
         total += expected.size
-        count += 1
-    if not count:
-        raise ExportError('no picture to compare the exported graph with torch on')
-    return wrong / total, count
+    return wrong / total

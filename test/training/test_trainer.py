@@ -1,0 +1,203 @@
+import json
+
+import pytest
+import yaml
+
+torch = pytest.importorskip('torch', reason='needs torch: pip install -r requirements/train.txt')
+pytest.importorskip('segmentation_models_pytorch', reason='see requirements/train.txt')
+pytest.importorskip('albumentations', reason='see requirements/train.txt')
+
+from seg_perception.core.errors import DatasetError, SegPerceptionError, TrainingError  # noqa: E402
+from seg_perception.training.checkpoint import load_checkpoint, save_checkpoint  # noqa: E402
+from seg_perception.training.config import TrainingConfig  # noqa: E402
+from seg_perception.training.trainer import CHECKPOINT, LOG, Trainer, load_network  # noqa: E402
+
+
+def config(street, **changes):
+    return TrainingConfig.from_dict(
+        {
+            'name': 'test',
+            'architecture': 'deeplabv3plus_mobilenetv2',
+            'labels': 'camvid',
+            'data': [{'root': str(street), 'share': 1.0}],
+            'crop': [64, 64],
+            'batch': 2,
+            'steps': 4,
+            'warmup': 1,
+            'precision': 'fp32',
+            'options': {'decoder_channels': 32},
+            'loss': {'cross_entropy': 1.0, 'dice': 0.5},
+            'class_weight_exponent': 0.3,
+            'checkpoint_every': 2,
+            'workers': 0,
+            **changes,
+        }
+    )
+
+
+def losses_of(folder):
+    return [json.loads(line)['loss'] for line in (folder / LOG).read_text().splitlines()]
+
+
+def test_a_run_learns_and_its_checkpoint_gives_the_averaged_network(street, tmp_path):
+    run = tmp_path / 'run'
+    wanted = config(street, steps=12, learning_rate=3e-3, validation=str(street), ema=0.5)
+    trainer = Trainer(wanted, run)
+    trainer.fit()
+    record = json.loads((run / LOG).read_text().splitlines()[-1])
+    assert losses_of(run)[-1] < 0.85 * losses_of(run)[0]
+    assert set(record['iou']) == set(trainer.labels.names)
+    model, loaded, step = load_network(run / CHECKPOINT)
+    assert (loaded, step) == (wanted, 12)
+    assert not model.training
+    for key, value in model.state_dict().items():
+        assert torch.equal(value, trainer.average[key])
+
+
+def test_a_resumed_run_ends_where_an_unbroken_one_does(street, tmp_path):
+    unbroken = Trainer(config(street), tmp_path / 'a')
+    unbroken.fit()
+
+    class KilledError(Exception):
+        pass
+
+    first = Trainer(config(street), tmp_path / 'b')
+    train_step = first._train_step
+
+    def until_killed(*batch):
+        if first.step == 3:  # after the checkpoint of step 2
+            raise KilledError
+        return train_step(*batch)
+
+    first._train_step = until_killed
+    with pytest.raises(KilledError):
+        first.fit()
+    second = Trainer(config(street), tmp_path / 'b')
+    assert second.resume()
+    assert second.step == 2
+    second.fit()
+    assert losses_of(tmp_path / 'b') == pytest.approx(losses_of(tmp_path / 'a'), rel=1e-3)
+
+
+def test_frozen_layers_stay_as_they_were(street, tmp_path):
+    trainer = Trainer(config(street, steps=1, freeze=['encoder.features.0']), tmp_path)
+    before = {k: v.clone() for k, v in trainer.model.state_dict().items()}
+    trainer.fit()
+    after = trainer.model.state_dict()
+    for key, value in before.items():
+        assert torch.equal(after[key], value) == key.startswith('encoder.features.0.'), key
+
+
+def test_loader_workers_give_the_same_crops(street, tmp_path):
+    batches = []
+    for workers in (0, 1):
+        trainer = Trainer(config(street, workers=workers, steps=1), tmp_path)
+        trainer.sources[0].data.class_counts()  # OpenCV's threads have run, as in a real run
+        batches.append(next(iter(trainer._loader()))[0])
+    assert torch.equal(*batches)
+
+
+def test_a_checkpoint_of_another_network_is_refused(street, tmp_path):
+    Trainer(config(street), tmp_path).save()
+    with pytest.raises(TrainingError, match='does not fit'):
+        Trainer(config(street, options={'decoder_channels': 16}), tmp_path).resume()
+    state = load_checkpoint(tmp_path / CHECKPOINT)
+    state['config']['architecture'] = 'unet'
+    save_checkpoint(tmp_path / CHECKPOINT, state)
+    with pytest.raises(TrainingError, match='holds a unet'):
+        Trainer(config(street), tmp_path).resume()
+
+
+def test_a_damaged_checkpoint_is_named(street, tmp_path):
+    Trainer(config(street), tmp_path).save()
+    path = tmp_path / CHECKPOINT
+    path.write_bytes(path.read_bytes()[:1000])
+    with pytest.raises(TrainingError, match='cannot be read as a checkpoint'):
+        load_network(path)
+    with pytest.raises(TrainingError, match='does not exist'):
+        load_network(tmp_path / 'none.pt')
+
+
+def test_nothing_is_unpickled(tmp_path):
+    path = tmp_path / CHECKPOINT
+    torch.save({'version': 1, 'config': TrainingConfig}, path)
+    with pytest.raises(TrainingError):
+        load_checkpoint(path)
+
+
+def test_the_learning_rate_rises_and_falls_to_nothing(street, tmp_path):
+    for schedule in ('poly', 'cosine'):
+        trainer = Trainer(config(street, steps=100, warmup=10, schedule=schedule), tmp_path)
+        rates = [trainer.rate(step) for step in range(100)]
+        assert rates[0] == pytest.approx(0.1)
+        assert max(rates) == pytest.approx(1)
+        assert rates[9:] == sorted(rates[9:], reverse=True)
+        assert 0 < rates[-1] < 0.02
+
+
+@pytest.mark.parametrize(
+    ('changes', 'message'),
+    [
+        ({'step': 3}, 'step'),
+        ({'steps': 0}, 'steps'),
+        ({'precision': 'fp64'}, 'fp64'),
+        ({'schedule': 'step'}, 'poly'),
+        ({'loss': {'focal': 1.0}}, 'focal'),
+        ({'crop': 64}, 'crop'),
+        ({'scale': [2.0, 0.5]}, 'scale'),
+        ({'data': []}, 'no folder'),
+        ({'data': [{'root': 'x'}]}, 'root, share'),
+        ({'licence': {'code': 'MIT'}}, 'licence'),
+    ],
+)
+def test_a_configuration_that_makes_no_sense(street, changes, message):
+    with pytest.raises(TrainingError, match=message):
+        config(street, **changes)
+
+
+@pytest.mark.parametrize(
+    'changes',
+    [
+        {'architecture': 'unknown'},
+        {'labels': 'unknown'},
+        {'encoder_weights': 'unknown'},
+        {'freeze': ['encoder.unknown']},
+        {'data': [{'root': 'nowhere', 'share': 1}]},
+    ],
+)
+def test_what_a_configuration_names_must_be_there(street, tmp_path, changes):
+    with pytest.raises(SegPerceptionError, match=r'unknown|nowhere'):
+        Trainer(config(street, **changes), tmp_path)
+
+
+def test_a_file_that_is_no_configuration(tmp_path):
+    path = tmp_path / 'c.yaml'
+    for text, message in (('a: [', 'yaml'), ('- 1', 'mapping'), ('name: x', 'architecture')):
+        path.write_text(text)
+        with pytest.raises(TrainingError, match=message):
+            TrainingConfig.load(path)
+    with pytest.raises(TrainingError, match=r'none\.yaml'):
+        TrainingConfig.load(tmp_path / 'none.yaml')
+
+
+def test_a_configuration_survives_yaml(street, tmp_path):
+    path = tmp_path / 'c.yaml'
+    path.write_text(yaml.safe_dump(config(street).to_dict()))
+    assert TrainingConfig.load(path) == config(street)
+
+
+def test_the_shipped_configurations_are_valid():
+    from seg_perception.core.resources import share_dir
+
+    found = sorted((share_dir() / 'config' / 'train').glob('*.yaml'))
+    assert found
+    for path in found:
+        loaded = TrainingConfig.load(path)
+        assert loaded.name == path.stem
+        assert set(loaded.licence) == {'weights', 'data'}
+
+
+def test_an_unreadable_pair_stops_the_run_and_is_named(street, tmp_path):
+    (street / 'labels' / '002.png').write_bytes(b'not a picture')
+    with pytest.raises(DatasetError, match=r'002\.png'):
+        Trainer(config(street), tmp_path).fit()
