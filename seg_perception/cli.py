@@ -14,7 +14,9 @@ def build_parser() -> argparse.ArgumentParser:
     """Return the parser with every room's commands; each sets ``run``: args -> exit code."""
     # Imported here, and what is slow to import within each command.
     from seg_perception.demo import add_commands as add_demo
+    from seg_perception.evaluation.commands import add_commands as add_evaluate
     from seg_perception.runtime.commands import add_commands as add_models
+    from seg_perception.simulation.commands import add_commands as add_simulate
     from seg_perception.training.commands import add_commands as add_train
 
     parser = argparse.ArgumentParser(
@@ -22,7 +24,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument('--version', action='version', version=__version__)
     subparsers = parser.add_subparsers(title='commands', metavar='COMMAND', required=True)
-    for add_commands in (add_demo, add_models, add_train):
+    for add_commands in (add_demo, add_models, add_simulate, add_train, add_evaluate):
         add_commands(subparsers)
     return parser
 
