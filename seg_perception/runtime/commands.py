@@ -236,17 +236,19 @@ def _parser(kind: str) -> Callable[[Callable[[str], Any]], Callable[[str], Any]]
     return decorate
 
 
-@_parser('number, e.g. 1/255 or 0.0039')
-def _number(text: str) -> float:
+def _read_number(text: str) -> float:
     first, *rest = text.split('/')
     if len(rest) > 1:
         raise ValueError(text)
     return float(Fraction(first) / Fraction(rest[0])) if rest else float(first)
 
 
+_number = _parser('number, e.g. 1/255 or 0.0039')(_read_number)
+
+
 @_parser('list of numbers, e.g. 0.485,0.456,0.406')
 def _numbers(text: str) -> tuple[float, ...]:
-    return tuple(_number(part) for part in text.split(','))
+    return tuple(_read_number(part) for part in text.split(','))
 
 
 @_parser('list of channel indices, e.g. 0,2,5')

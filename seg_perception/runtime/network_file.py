@@ -54,10 +54,7 @@ def read(path: Path) -> onnx.ModelProto:
         ) from error
     if not model.graph.node:
         raise BundleError(f'{path} has no network in it: damaged, or no ONNX file')
-    try:
-        onnx.checker.check_model(model)
-    except onnx.checker.ValidationError as error:
-        raise BundleError(f'{path} is no valid ONNX network: {error}') from error
+    # No onnx.checker: it refuses files that every engine runs (outputs without a shape).
     model = check_opset(model)
     # Old exporters list weights as inputs, whose values a caller might replace.
     weights = {item.name for item in model.graph.initializer}
@@ -117,18 +114,23 @@ def layout_of(item: onnx.ValueInfoProto, given: str | None) -> str:
             f'the input {item.name!r} has the shape {_text(sides)}; it must be one picture, '
             '[1, 3, height, width] or [1, height, width, 3]'
         )
-    fits = [name for name, axis in (('nchw', 1), ('nhwc', 3)) if sides[axis] in (3, None)]
-    if given is None and len(fits) == 2:
-        given = 'nchw' if sides[1] == 3 else 'nhwc' if sides[3] == 3 else None
-    if given is None and len(fits) != 1:
+    axes = {'nchw': 1, 'nhwc': 3}
+    # An axis that is declared to have three elements outranks one of any size.
+    fits = [name for name, axis in axes.items() if sides[axis] == 3] or [
+        name for name, axis in axes.items() if sides[axis] is None
+    ]
+    if not fits:
         raise BundleError(
-            f'the input {item.name!r} has the shape {_text(sides)}: '
-            + ('say its layout (--layout)' if fits else 'no axis has the 3 channels of a picture')
+            f'the input {item.name!r} has the shape {_text(sides)}: no axis has the 3 channels of '
+            'a picture'
         )
-    layout = given or fits[0]
-    if layout not in fits:
-        raise BundleError(f'the input {item.name!r} {_text(sides)} does not fit layout {layout}')
-    return layout
+    if given is None and len(fits) == 2:
+        raise BundleError(
+            f'the input {item.name!r} has the shape {_text(sides)}: say its layout (--layout)'
+        )
+    if given is not None and given not in fits:
+        raise BundleError(f'the input {item.name!r} {_text(sides)} does not fit layout {given}')
+    return given or fits[0]
 
 
 def size_of(item: onnx.ValueInfoProto, layout: str) -> tuple[int | None, int | None]:
@@ -172,29 +174,33 @@ def describe_output(
     """
     if kind == 'labels':
         return _describe_ids(values, select)
+    if not np.issubdtype(values.dtype, np.floating):
+        raise BundleError(
+            f'the output is {values.dtype}: no scores. Class ids are --output-kind labels'
+        )
     if values.ndim not in (3, 4) or (values.ndim == 4 and values.shape[0] != 1):
         raise BundleError(
             f'the output has the shape {list(values.shape)}; scores must be [1, classes, height, '
-            'width] or [1, height, width, classes] (class ids: --output-kind labels)'
+            'width] or [1, height, width, classes]'
         )
     sides = values.shape[-3:]
-    wanted = {max(select) + 1} if select else {classes} | ({1} if classes == 2 else set())
-    fits = {
-        name: sides[axis]
-        for name, axis in (('nchw', 0), ('nhwc', 2))
-        if (sides[axis] >= max(wanted) if select else sides[axis] in wanted)
-    }
+    axes = {'nchw': 0, 'nhwc': 2}
+    if select:
+        wanted, axes = list(range(max(select) + 1, 1 + max(sides))), {layout: axes[layout]}
+    else:
+        # One channel is enough for two classes.
+        wanted = [classes, 1] if classes == 2 else [classes]
+    fits = [name for name, axis in axes.items() if sides[axis] in wanted]
     if not fits:
-        axis = 0 if layout == 'nchw' else 2
         raise BundleError(
-            f'the output {list(values.shape)} has {sides[axis]} channels, '
+            f'the output {list(values.shape)} has {sides[0 if layout == "nchw" else 2]} channels, '
             + (f'channel {max(select)} is asked for' if select else f'the label set {classes}')
         )
     if select and len(select) != classes:
         raise BundleError(
             f'{len(select)} channels are selected, the label set has {classes} classes'
         )
-    found = layout if layout in fits else next(iter(fits))
+    found = layout if layout in fits else fits[0]
     height, width = sides[1:] if found == 'nchw' else sides[:2]
     return OutputForm(found, sides[0 if found == 'nchw' else 2], height, width)
 

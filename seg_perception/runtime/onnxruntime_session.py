@@ -30,7 +30,7 @@ class OnnxRuntimeSession(Session):
     def __init__(self, path: Path, options: SessionOptions, provider: str) -> None:
         runtime = _import_onnxruntime(provider)
         self.provider = provider
-        self._path = path
+        self.path = path
         self._session = _open(runtime, path, options, provider)
         # ONNX Runtime drops an engine whose libraries do not load and goes on with the CPU.
         if self._session.get_providers()[0] != _ENGINES[provider]:
@@ -45,7 +45,7 @@ class OnnxRuntimeSession(Session):
         self.metadata = dict(self._session.get_modelmeta().custom_metadata_map)
 
     def run(self, feeds: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-        arrays = {name: np.ascontiguousarray(array) for name, array in feeds.items()}
+        arrays = self.prepare(feeds)
         try:
             if self.provider == 'cpu':
                 values = self._session.run(None, arrays)
@@ -54,7 +54,7 @@ class OnnxRuntimeSession(Session):
         except Exception as error:  # ONNX Runtime's classes derive from Exception only
             given = ', '.join(f'{name} {a.dtype} {a.shape}' for name, a in arrays.items())
             raise BundleError(
-                f'the network {self._path} fails on {given}: {_reason(error)}'
+                f'the network {self.path} fails on {given}: {_reason(error)}'
             ) from error
         return {item.name: value for item, value in zip(self.outputs, values, strict=True)}
 

@@ -24,7 +24,7 @@ class OpenVinoSession(Session):
 
     def __init__(self, path: Path, options: SessionOptions) -> None:
         self._engine = _import_openvino()
-        self._path = path
+        self.path = path
         self._lock = threading.Lock()
         self._requests: OrderedDict[tuple, Any] = OrderedDict()
         self._core = self._engine.Core()
@@ -44,13 +44,13 @@ class OpenVinoSession(Session):
             self._request({item.name: item.shape for item in self.inputs})  # type: ignore[misc]
 
     def run(self, feeds: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-        arrays = {name: np.ascontiguousarray(array) for name, array in feeds.items()}
+        arrays = self.prepare(feeds)
         with self._lock:
             request = self._request({name: array.shape for name, array in arrays.items()})
             try:
                 request.infer(arrays, share_inputs=True, share_outputs=True)
             except (RuntimeError, TypeError, ValueError) as error:
-                raise _run_error(self._path, arrays, error) from error
+                raise _run_error(self.path, arrays, error) from error
             # The request's memory is used again by the next run.
             return {
                 item.name: np.array(request.get_output_tensor(i).data)
@@ -69,7 +69,7 @@ class OpenVinoSession(Session):
             self._requests[key] = compiled.create_infer_request()
         except RuntimeError as error:
             sizes = ', '.join(f'{name} {list(shape)}' for name, shape in shapes.items())
-            raise _load_error(self._path, error, f' for {sizes}') from error
+            raise _load_error(self.path, error, f' for {sizes}') from error
         if len(self._requests) > COMPILED_SHAPES:
             self._requests.popitem(last=False)
         return self._requests[key]

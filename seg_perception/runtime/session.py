@@ -31,6 +31,15 @@ class TensorInfo:
     shape: tuple[int | None, ...]
     dtype: str
 
+    def takes(self, array: np.ndarray) -> bool:
+        """True when the array has this type and shape."""
+        sides = zip(self.shape, array.shape, strict=False)
+        return (
+            array.dtype.name == self.dtype
+            and array.ndim == len(self.shape)
+            and all(side in (None, given) for side, given in sides)
+        )
+
     def __str__(self) -> str:
         sides = ', '.join('?' if side is None else str(side) for side in self.shape)
         return f'{self.name}: {self.dtype} [{sides}]'
@@ -65,6 +74,7 @@ class Session(ABC):
         provider: what really runs it: 'tensorrt', 'cuda', 'openvino' or 'cpu'.
         inputs, outputs: TensorInfo in the order of the graph.
         metadata: the ONNX file's ``metadata_props``.
+        path: the file it was loaded from.
         tried: (provider, reason) of those that ``auto`` passed over on the way to this one.
     """
 
@@ -73,6 +83,26 @@ class Session(ABC):
     outputs: tuple[TensorInfo, ...]
     metadata: dict[str, str]
     tried: tuple[tuple[str, str], ...] = ()
+    path: Path
+
+    def prepare(self, feeds: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """Return contiguous inputs.
+
+        Raises:
+            BundleError: names, types or shapes are not the network's.
+        """
+        wanted = {item.name: item for item in self.inputs}
+        if set(feeds) != set(wanted):
+            raise BundleError(
+                f'{self.path} takes the inputs {sorted(wanted)}, it was given {sorted(feeds)}'
+            )
+        for name, array in feeds.items():
+            if not wanted[name].takes(array):
+                raise BundleError(
+                    f'{self.path} takes {wanted[name]}, it was given {array.dtype} '
+                    f'{list(array.shape)}'
+                )
+        return {name: np.ascontiguousarray(array) for name, array in feeds.items()}
 
     @abstractmethod
     def run(self, feeds: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
