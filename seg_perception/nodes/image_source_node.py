@@ -291,8 +291,9 @@ class ImageSourceNode(Node):
             self._source.stop()
             shots.close()
         if not self._stop.is_set():
+            # The calibration went out before the picture on the same way. Its acknowledgement is
+            # not waited for: Fast DDS may fetch that of a small message only after 3 s.
             self._image_publisher.wait_for_all_acked(Duration(seconds=LAST_WORDS))
-            self._info_publisher.wait_for_all_acked(Duration(seconds=LAST_WORDS))
         log(
             f'{self._published} pictures published, {self._pacer.late} late, '
             f'{self._source.skipped} skipped'

@@ -114,18 +114,17 @@ def test_every_picture_goes_out_once_with_its_calibration(tmp_path, pictures):
     assert list(heard.infos[0].k) == list(info(0).k)
 
 
-def test_the_rate_is_kept_without_drift(tmp_path, pictures):
+def test_pictures_come_at_the_asked_rate(tmp_path, pictures):
+    """Half of the spacings, so that a busy machine can delay many; drift: test_playback."""
     with (
         listening() as heard,
-        source(tmp_path, uri=str(pictures), rate=50.0, loop=True, limit=100) as process,
+        source(tmp_path, uri=str(pictures), rate=25.0, loop=True, limit=50) as process,
     ):
         heard.spin_to_end(process)
     stamps = np.array([stamp_ns(m.header.stamp) for m in heard.images]) / 1e9
-    assert len(stamps) == 100
-    # The mean of many is robust against a busy machine where the ends alone are not.
-    off = stamps - stamps[0] - np.arange(100) / 50.0
-    assert abs(np.median(off[50:]) - np.median(off[:50])) < 0.02
-    assert 'late' in log_of(tmp_path)
+    assert len(stamps) == 50
+    assert np.median(np.diff(stamps)) == pytest.approx(1 / 25.0, abs=0.005)
+    assert '50 pictures published' in log_of(tmp_path)
 
 
 def test_a_loop_goes_on_until_interrupted_and_ends_with_zero(tmp_path, pictures):
