@@ -1,0 +1,76 @@
+import argparse
+import json
+
+import pytest
+import yaml
+
+torch = pytest.importorskip('torch', reason='needs torch: pip install -r requirements/train.txt')
+pytest.importorskip('segmentation_models_pytorch', reason='see requirements/train.txt')
+pytest.importorskip('albumentations', reason='see requirements/train.txt')
+
+from seg_perception.core.errors import ExportError  # noqa: E402
+from seg_perception.evaluation.commands import add_commands as add_evaluation  # noqa: E402
+from seg_perception.evaluation.dataset import FolderDataset  # noqa: E402
+from seg_perception.runtime.bundle import Bundle  # noqa: E402
+from seg_perception.training.commands import add_commands  # noqa: E402
+from seg_perception.training.trainer import CHECKPOINT, load_network, score_module  # noqa: E402
+
+
+def run(*arguments):
+    parser = argparse.ArgumentParser()
+    subparsers = parser.add_subparsers()
+    add_commands(subparsers)
+    add_evaluation(subparsers)
+    args = parser.parse_args([str(argument) for argument in arguments])
+    assert args.run(args) == 0
+
+
+def write_config(path, street, **changes):
+    values = {
+        'name': 'tiny_street',
+        'architecture': 'deeplabv3plus_mobilenetv2',
+        'labels': 'camvid',
+        'options': {'decoder_channels': 32},
+        'data': [{'root': str(street), 'share': 1.0}],
+        'validation': str(street),
+        'crop': [64, 64],
+        'batch': 2,
+        'steps': 6,
+        'warmup': 1,
+        'precision': 'fp32',
+        'learning_rate': 0.003,
+        'ema': 0.5,
+        'default_size': [96, 128],
+        'licence': {'weights': 'a test', 'data': 'drawn by the test'},
+        **changes,
+    }
+    path.write_text(yaml.safe_dump(values))
+    return path
+
+
+def test_from_a_configuration_to_a_scored_bundle(street, tmp_path):
+    config = write_config(tmp_path / 'c.yaml', street)
+    checkpoint = tmp_path / 'run' / CHECKPOINT
+    run('train', '--config', config, '--output', checkpoint.parent)
+    run('train', '--config', config, '--output', checkpoint.parent)  # nothing left to do
+    run('export', '--checkpoint', checkpoint, '--output', tmp_path / 'bundle')
+    bundle = Bundle.load(tmp_path / 'bundle')
+    assert bundle.licence['data'] == 'drawn by the test'
+    assert 'step 6' in bundle.source
+
+    out = tmp_path / 'scores.json'
+    run(
+        *('evaluate', '--model', bundle.root, '--dataset', 'camvid', '--provider', 'cpu'),
+        *('--root', street.parent, '--split', street.name, '--json', out),
+    )
+    model, loaded, _ = load_network(checkpoint)
+    by_torch = score_module(model, FolderDataset(street, 11), loaded.architecture)
+    assert json.loads(out.read_text())['miou'] == pytest.approx(by_torch.miou, abs=0.005)
+
+
+def test_a_bundle_without_terms_is_not_written(street, tmp_path):
+    config = write_config(tmp_path / 'c.yaml', street, steps=1, licence={}, validation=None)
+    run('train', '--config', config, '--output', tmp_path / 'run')
+    with pytest.raises(ExportError, match='licence'):
+        run('export', '--checkpoint', tmp_path / 'run' / CHECKPOINT, '--output', tmp_path / 'b')
+    assert not (tmp_path / 'b').exists()
