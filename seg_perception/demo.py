@@ -221,6 +221,8 @@ class _Run:
             'uri': self._source.uri,
             'image_topic': self._options.topic,
             'wait_for_subscribers': 1,
+            # The node and the recorder, which counts and pairs frames by it.
+            'wait_for_camera_info_subscribers': 2,
             'limit': self._options.limit,
         }
         if self._source.calibration is not None:

@@ -252,17 +252,18 @@ class ImageSourceNode(Node):
 
     def _wait_for_subscribers(self) -> bool:
         """Wait until as many listen as asked for; False when stopped."""
-        wanted = self._p.wait_for_subscribers
-        began = said = time.monotonic()
-        while (have := self._image_publisher.get_subscription_count()) < wanted:
+        wanted = (
+            (self._image_publisher, self._p.wait_for_subscribers),
+            (self._info_publisher, self._p.wait_for_camera_info_subscribers),
+        )
+        said = time.monotonic()
+        while missing := [p for p, count in wanted if p.get_subscription_count() < count]:
             if self._stop.wait(0.02):
                 return False
             if time.monotonic() - said > 5.0:
                 said = time.monotonic()
-                self.get_logger().info(
-                    f'waiting for {wanted} subscribers of {self._image_publisher.topic_name}, '
-                    f'{have} there after {said - began:.0f} s'
-                )
+                have = ', '.join(f'{p.topic_name} ({p.get_subscription_count()})' for p in missing)
+                self.get_logger().info(f'waiting for more subscribers of {have}')
         return not self._stop.is_set()
 
     def _publish_all(self) -> None:

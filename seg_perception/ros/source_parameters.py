@@ -123,6 +123,13 @@ class ImageSourceParameters:
         high=100,
         reconfigure=True,
     )
+    wait_for_camera_info_subscribers: int = parameter(
+        0,
+        'Subscribers of camera_info to wait for before the first picture.',
+        low=0,
+        high=100,
+        reconfigure=True,
+    )
     progress: bool = parameter(
         True,
         'Show how far it is: a bar on a terminal, else a line now and then.',

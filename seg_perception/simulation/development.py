@@ -78,7 +78,8 @@ class Development:
         """Return the finished uint8 [h,w,3] RGB picture.
 
         Args:
-            image: drawn, uint8 [h,w,3]; depth: float32 [h,w] m, inf in the sky.
+            image: drawn, uint8 [h,w,3]; depth: float32 m, inf in the sky, of this
+                or a coarser size.
             shadow: uint8 [h,w], 255 = in full shadow; ground: uint8 [h,w], where it falls.
         """
         if shadow is not None:
@@ -89,6 +90,8 @@ class Development:
         thick = cv2.subtract(255, cv2.convertScaleAbs(veil, alpha=255))
         # The sky, infinitely far, would be all haze; it has its own horizon.
         thick[np.isinf(depth)] = 0
+        if thick.shape != image.shape[:2]:
+            thick = cv2.resize(thick, image.shape[1::-1], interpolation=cv2.INTER_LINEAR)
         through = cv2.merge([255 - thick] * 3)
         image = cv2.multiply(image, through, scale=1 / 255)
         image = cv2.add(image, cv2.LUT(cv2.merge([thick] * 3), self._air))

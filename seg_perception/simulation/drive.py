@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
+from seg_perception.core.camera import CameraModel
 from seg_perception.core.errors import SourceError
 from seg_perception.simulation.layout import random_scene
 from seg_perception.simulation.renderer import StreetRenderer
@@ -92,17 +93,14 @@ class Lens:
         """Find a pinhole picture that holds every ray of the distorted one, and the map."""
         w, h = self.size
         u, v = np.meshgrid(np.arange(w, dtype=np.float64), np.arange(h, dtype=np.float64))
-        pixels = np.stack([u.ravel(), v.ravel()], axis=1)[:, None]
-        criteria = (cv2.TERM_CRITERIA_COUNT | cv2.TERM_CRITERIA_EPS, 40, 1e-9)
-        rays = cv2.undistortPointsIter(pixels, self.K, self.D, None, None, criteria)[:, 0]
-        again, _ = cv2.projectPoints(
-            np.column_stack([rays, np.ones(len(rays))]), np.zeros(3), np.zeros(3), self.K, self.D
-        )
-        if np.abs(again[:, 0] - pixels[:, 0]).max() > 0.1:
+        camera = CameraModel.create(w, h, self.K, self.D)
+        rays, valid = camera.rays(np.stack([u.ravel(), v.ravel()], axis=1))
+        if not valid.all():
             raise SourceError(
                 f'the lens with distortion {self.D.tolist()} has no rays for all its '
                 f'{w}x{h} pixels: use weaker coefficients or a narrower field of view'
             )
+        rays = rays[:, :2] / rays[:, 2:]
         low, high = rays.min(axis=0) - 2e-3, rays.max(axis=0) + 2e-3
         f = self.K[0, 0]
         size = np.ceil((high - low) * f).astype(int) + 1

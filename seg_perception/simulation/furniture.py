@@ -36,7 +36,7 @@ def prop_mesh(kind: str, variant: int) -> Mesh:
         'bin': _bin,
         'post': _post,
         'tree': _tree,
-        'far_tree': lambda v: _tree(v, 26, 1.7),
+        'far_tree': lambda v: _tree(v, 24, 1.6),
         'bare_tree': _bare_tree,
     }[kind](variant)
 
@@ -133,7 +133,7 @@ def _bin(variant: int) -> Mesh:
     return mesh
 
 
-def _tree(variant: int, count: int = 88, spread: float = 1.0) -> Mesh:
+def _tree(variant: int, count: int = 64, spread: float = 1.0) -> Mesh:
     """A trunk with boughs, and a crown of leaf clumps shaded from the inside out."""
     rng = np.random.default_rng([variant, 5])
     mesh = Mesh()
@@ -151,7 +151,7 @@ def _tree(variant: int, count: int = 88, spread: float = 1.0) -> Mesh:
     radius = rng.uniform(0.45, 1.0, (count, 1)) ** 0.6
     lumps = 1 + 0.16 * np.sin(direction @ rng.normal(size=(3, 3)) * 4).sum(axis=1, keepdims=True)
     middle = centre + direction * radius * lumps * radii
-    size = rng.uniform(0.75, 1.35, (count, 1, 1)) * 0.75 * spread
+    size = rng.uniform(0.75, 1.35, (count, 1, 1)) * 0.8 * spread
     a = rng.normal(size=(count, 3))
     a /= np.linalg.norm(a, axis=1, keepdims=True)
     b = np.cross(a, direction + 0.4 * rng.normal(size=(count, 3)))

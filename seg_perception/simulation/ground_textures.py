@@ -26,7 +26,7 @@ def paving(rng: np.random.Generator) -> np.ndarray:
     kind = rng.integers(3)
     columns, rows = ((4, 4), (12, 24), (1, 2))[kind]
     shade = np.zeros((size, size), np.float32)
-    joints = np.zeros((size, size), np.uint8)
+    joints, thick = np.zeros((size, size), np.uint8), 3 if kind == 0 else 2
     for r in range(rows):
         y0, y1 = r * size // rows, (r + 1) * size // rows
         shift = (r % 2) * (size // columns) // 2 if kind else 0
@@ -36,9 +36,10 @@ def paving(rng: np.random.Generator) -> np.ndarray:
             shade[y0:y1, x0 : min(x1, size)] += value
             if x1 > size:
                 shade[y0:y1, : x1 - size] += value
-            cv2.line(joints, (x0 % size, y0), (x0 % size, y1), 255, 3 if kind == 0 else 2)
-        cv2.line(joints, (0, y0), (size, y0), 255, 3 if kind == 0 else 2)
-    dark = cv2.GaussianBlur(joints, (0, 0), 0.9).astype(np.float32) / 255
+            joints[y0:y1, x0 % size + 1 : x0 % size + 1 + thick] = 255
+        joints[y0 + 1 : y0 + 1 + thick] = 255
+    dark = np.pad(joints, 8, mode='wrap')
+    dark = cv2.GaussianBlur(dark, (0, 0), 0.9)[8:-8, 8:-8].astype(np.float32) / 255
     gum = np.clip(value_noise(rng, size, 64) - 0.93, 0, 0.1) * 2
     value = (base + shade - gum) * (1 - 0.45 * dark)
     tone = [(214, 208, 198), (196, 150, 128), (205, 203, 200)][kind]
@@ -50,9 +51,8 @@ def paving(rng: np.random.Generator) -> np.ndarray:
 def grass(rng: np.random.Generator) -> np.ndarray:
     """Return 4 m of grass; uint8 [512,512,3]."""
     size = 512
-    blades = cv2.GaussianBlur(
-        rng.standard_normal((size, size)).astype(np.float32), (0, 0), sigmaX=0.7, sigmaY=2.0
-    )
+    blades = np.pad(rng.standard_normal((size, size)).astype(np.float32), 16, mode='wrap')
+    blades = cv2.GaussianBlur(blades, (0, 0), sigmaX=0.7, sigmaY=2.0)[16:-16, 16:-16]
     blades /= blades.std()
     value = 0.72 + 0.09 * blades + 0.13 * fractal(rng, size, 6, 5)
     rgb = to_rgb(value, (112, 128, 68)).astype(np.float32)

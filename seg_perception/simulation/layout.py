@@ -8,9 +8,8 @@ import numpy as np
 
 from seg_perception.core.errors import SourceError
 from seg_perception.simulation.road import KERB_WIDTH, Road, SideStreet
-from seg_perception.simulation.scene import Barrier, Building, CameraRig, Light, Mover, Prop, Scene
-from seg_perception.simulation.vehicle_textures import OUTLINES, PAINTS
-from seg_perception.simulation.vehicles import vehicle_size
+from seg_perception.simulation.scene import Barrier, Building, CameraRig, Light, Prop, Scene
+from seg_perception.simulation.traffic import traffic
 
 STYLES = ('high_street', 'terrace', 'suburb', 'avenue')
 
@@ -51,7 +50,7 @@ def random_scene(seed: int, *, length: float = 260.0, style: str | None = None) 
     bare = rng.random() < 0.5
     scene = replace(scene, buildings=_buildings(rng, scene))
     scene = replace(scene, barriers=_barriers(rng, scene), props=_props(rng, scene, bare))
-    return replace(scene, movers=_movers(rng, scene))
+    return replace(scene, movers=traffic(rng, scene))
 
 
 def _road(rng: np.random.Generator, length: float, style: str) -> Road:
@@ -218,10 +217,12 @@ def _props(rng: np.random.Generator, scene: Scene, bare: bool) -> tuple[Prop, ..
                     if scene.style == 'terrace':
                         back += 16
                     kind = 'bare_tree' if bare and rng.random() < 0.7 else 'tree'
+                    if kind == 'tree' and back > road.outer(side) + 8:
+                        kind = 'far_tree'
                     found.append(_tree(rng, kind, float(rng.uniform(s0, s1)), side * back, leaf))
         lamp = float(rng.uniform(22, 34))
         for s in np.arange(road.start + rng.uniform(0, lamp), road.length, lamp):
-            if not _blocked(road, side, float(s)):
+            if not road.blocked(side, float(s)):
                 found.append(
                     Prop(
                         'lamp',
@@ -234,7 +235,7 @@ def _props(rng: np.random.Generator, scene: Scene, bare: bool) -> tuple[Prop, ..
                 )
         for _ in range(int(road.length / rng.uniform(14, 30))):
             s = float(rng.uniform(road.start, road.length))
-            if _blocked(road, side, s):
+            if road.blocked(side, s):
                 continue
             kind = str(
                 rng.choice(
@@ -256,7 +257,7 @@ def _props(rng: np.random.Generator, scene: Scene, bare: bool) -> tuple[Prop, ..
             for side in (1, -1):
                 kerb = road.edge(side) + KERB_WIDTH + 0.5
                 s = street.start - 1.5 if side == -1 else street.end + 1.5
-                if not _blocked(road, side, s):
+                if not road.blocked(side, s):
                     found.append(
                         Prop(
                             'light',
@@ -287,13 +288,9 @@ def _tree(rng, kind: str, s: float, t: float, leaf: int) -> Prop:
     return Prop(kind, s, t, variant, float(rng.uniform(0.7, 1.35)), float(rng.uniform(0, 6.28)))
 
 
-def _blocked(road: Road, side: int, s: float, margin: float = 1.0) -> bool:
-    return any(k.side == side and k.start - margin < s < k.end + margin for k in road.side_streets)
-
-
 def _free(scene: Scene, prop: Prop) -> bool:
     side = 1 if prop.t > 0 else -1
-    if abs(prop.t) > scene.road.outer(side) and _blocked(scene.road, side, prop.s, 2.0):
+    if abs(prop.t) > scene.road.outer(side) and scene.road.blocked(side, prop.s, 2.0):
         return False
     for b in scene.buildings:
         if b.side == side and abs(b.s - prop.s) < b.width / 2 + 1.5:
@@ -301,105 +298,3 @@ def _free(scene: Scene, prop: Prop) -> bool:
             if -1.2 < gap < b.depth + 1.5:
                 return False
     return True
-
-
-def _movers(rng: np.random.Generator, scene: Scene) -> tuple[Mover, ...]:
-    road, found = scene.road, []
-
-    def vehicle() -> int:
-        kind = rng.choice(len(OUTLINES), p=[0.28, 0.24, 0.2, 0.14, 0.1, 0.04])
-        return int(kind) * 100 + int(rng.integers(len(PAINTS)))
-
-    for k, side in enumerate((1, -1)):
-        if road.parking[k] <= 0:
-            continue
-        fill = rng.uniform(0.35, 0.95)
-        s = road.start + 2
-        forward = (side == -1) == road.right_hand
-        while s < road.length - 6:
-            variant = vehicle() % 500
-            size = vehicle_size(variant)[0]
-            if rng.random() < fill and not _blocked(road, side, s + size / 2, 2 + size / 2):
-                t = side * (road.edge(side) - 1.02 + float(rng.normal(0, 0.06)))
-                found.append(
-                    Mover(
-                        'vehicle',
-                        variant,
-                        s + size / 2,
-                        t,
-                        yaw=(0.0 if forward else np.pi) + float(rng.normal(0, 0.02)),
-                    )
-                )
-            s += size + float(rng.uniform(0.6, 1.6))
-    for lane in range(road.lanes):
-        for ahead in (True, False):
-            t = road.lane_centre(lane, ahead)
-            own = ahead and abs(t - scene.ego_t) < 1.2
-            speed = scene.ego_speed if own else float(rng.uniform(5, 12))
-            s = float(rng.uniform(9, 30)) if own else float(rng.uniform(-15, 25))
-            while s < road.length + (60 if not ahead else 0):
-                variant = vehicle()
-                pace = (speed * float(rng.uniform(0.97, 1.08) if own else 1)) * (
-                    1 if ahead else -1
-                )
-                found.append(Mover('vehicle', variant, s, t + float(rng.normal(0, 0.12)), pace))
-                s += vehicle_size(variant)[0] + float(rng.gamma(2.0, 14.0)) + 5
-    count = int(rng.integers(8, 40 if scene.style == 'high_street' else 20))
-    for _ in range(count):
-        side = int(rng.choice([-1, 1]))
-        index = 0 if side > 0 else 1
-        low = road.edge(side) + KERB_WIDTH + road.verge[index] + 0.5
-        t = side * float(rng.uniform(low, max(road.outer(side) - 0.4, low + 0.1)))
-        pace = float(rng.choice([-1, 1]) * rng.uniform(0.9, 1.6)) * (rng.random() < 0.8)
-        found.append(
-            Mover(
-                'pedestrian',
-                int(rng.integers(40)),
-                float(rng.uniform(4, road.length)),
-                t,
-                pace,
-                yaw=float(rng.normal(0, 0.2)) if pace else float(rng.uniform(0, 6)),
-                scale=float(rng.uniform(0.9, 1.08)),
-            )
-        )
-    zebra = scene.marks.get('zebra')
-    for _ in range(int(rng.integers(0, 3)) + (2 if zebra else 0)):
-        side = int(rng.choice([-1, 1]))
-        s = (zebra + float(rng.uniform(0.4, 2.6))) if zebra else float(rng.uniform(14, 60))
-        t = side * float(rng.uniform(-2, road.edge(side)))
-        found.append(
-            Mover(
-                'pedestrian',
-                int(rng.integers(40)),
-                s,
-                t,
-                0.0,
-                -side * float(rng.uniform(0.9, 1.4)),
-                yaw=-side * np.pi / 2,
-                scale=float(rng.uniform(0.9, 1.08)),
-            )
-        )
-    for _ in range(int(rng.integers(0, 5))):
-        ahead = bool(rng.random() < 0.6)
-        side = 1 if ahead != road.right_hand else -1
-        t = side * (road.lane_width * road.lanes - 0.55)
-        pace = float(rng.uniform(3, 6)) * (1 if ahead else -1)
-        found.append(Mover('cyclist', int(rng.integers(30)), float(rng.uniform(6, 90)), t, pace))
-    return tuple(replace(m, instance=k + 1) for k, m in enumerate(_apart(found)))
-
-
-def _apart(movers: list[Mover]) -> list[Mover]:
-    """Drop movers whose footprints would begin inside another's (earlier ones stay)."""
-    kept: list[Mover] = []
-    for m in movers:
-        a = m.footprint
-        for k in kept:
-            b = k.footprint
-            if (
-                abs(m.s - k.s) < (a[0] + b[0]) / 2 + 0.4
-                and abs(m.t - k.t) < (a[1] + b[1]) / 2 + 0.2
-            ):
-                break
-        else:
-            kept.append(m)
-    return kept

@@ -14,7 +14,6 @@ from typing import Any
 import numpy as np
 
 from seg_perception.core.errors import SourceError
-from seg_perception.simulation.mesh import Quads
 from seg_perception.simulation.textures import silhouette, texture
 
 NEAR, FAR = 0.3, 900.0
@@ -86,6 +85,8 @@ class Canvas:
         p3d = core()
         host = _host()
         self.width, self.height = width, height
+        # Kept, so that closing works while the interpreter ends too.
+        self._engine = p3d.GraphicsEngine.getGlobalPtr()
         self._buffer = _make_buffer(host.getPipe(), width, height, host.getGsg())
         self._pixels = p3d.Texture('pixels')
         self._buffer.addRenderTexture(
@@ -120,7 +121,7 @@ class Canvas:
         self._camera.reparentTo(root)
         self._buffer.setActive(True)
         try:
-            p3d.GraphicsEngine.getGlobalPtr().renderFrame()
+            self._engine.renderFrame()
         finally:
             self._buffer.setActive(False)
         image = np.frombuffer(self._pixels.getRamImage(), np.uint8)
@@ -129,7 +130,7 @@ class Canvas:
     def close(self) -> None:
         """Free the buffer."""
         if self._buffer is not None:
-            core().GraphicsEngine.getGlobalPtr().removeWindow(self._buffer)
+            self._engine.removeWindow(self._buffer)
             self._buffer = None
 
 
@@ -190,11 +191,12 @@ def _vertex_format() -> Any:
 
 
 def geometry(points: np.ndarray, color: np.ndarray, uv: np.ndarray) -> Any:
-    """Return a Geom of quads: points [n,4,3], colours uint8 [n,4,4] RGBA, uv [n,4,2]."""
+    """Return a Geom of quads: points [n,4,3], colours uint8 [n,4,3] RGB, uv [n,4,2]."""
     p3d = core()
     n = len(points)
     rows = np.empty((n, 4), VERTEX)
-    rows['vertex'], rows['color'], rows['texcoord'] = points, color, uv
+    rows['vertex'], rows['color'][..., :3], rows['texcoord'] = points, color, uv
+    rows['color'][..., 3] = 255
     data = p3d.GeomVertexData('quads', _vertex_format(), p3d.Geom.UHStatic)
     data.uncleanSetNumRows(4 * n)
     memoryview(data.modifyArray(0)).cast('B')[:] = rows.tobytes()
@@ -257,11 +259,3 @@ def transform_of(matrix: np.ndarray) -> Any:
     """Return Panda's transform of a 4x4 matrix."""
     p3d = core()
     return p3d.TransformState.makeMat(p3d.LMatrix4(*matrix.T.ravel().tolist()))
-
-
-def quads_geom(quads: Quads, color: np.ndarray) -> Any:
-    """Return a Geom of quads with vertex colours uint8 [n,4,3] or [n,3] (flat)."""
-    if color.ndim == 2:
-        color = np.repeat(color[:, None], 4, axis=1)
-    opaque = np.full((*color.shape[:2], 1), 255, np.uint8)
-    return geometry(quads.points, np.concatenate([color, opaque], axis=2), quads.uv)

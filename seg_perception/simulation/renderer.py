@@ -13,15 +13,19 @@ from typing import Any
 import cv2
 import numpy as np
 
-from seg_perception.core.errors import SourceError
 from seg_perception.simulation import panda
 from seg_perception.simulation.development import Development, lit
+from seg_perception.simulation.faces import (
+    Faces,
+    codes_to_colour,
+    colour_to_codes,
+    depth_of,
+    look_up,
+)
 from seg_perception.simulation.mesh import (
-    SKY,
     Material,
     Mesh,
     Quads,
-    face_normals,
     pose,
     quads_of_grid,
 )
@@ -31,10 +35,21 @@ from seg_perception.simulation.shadows import Shadows
 from seg_perception.simulation.street import standing, static_mesh
 from seg_perception.simulation.vehicles import vehicle_mesh
 
-CHUNK = 30.0
+# Sides of the squares, m, in which static quads are culled together, by layer.
+_CHUNK = {
+    'land': 1e6,
+    'road': 60.0,
+    'road_decal': 60.0,
+    'walk': 60.0,
+    'walk_decal': 60.0,
+    'solid': 40.0,
+    'cutout': 40.0,
+    'glass': 40.0,
+}
+SIGHT = 200.0
+"""Movers farther from the camera than this, m, are a few pixels in haze and not drawn."""
+_HOLES = ('cutout', 'glass')
 _DECALS = ('road_decal', 'walk_decal')
-_GROUND = ('land', 'road', 'walk')
-_MOST_FACES = 1 << 21
 
 
 @dataclass
@@ -54,65 +69,45 @@ class Rendered:
     depth: np.ndarray | None = None
 
 
-class _Faces:
-    """The table of quads: plane, label, instance, flags, and which node carries them."""
+class _Chunk:
+    """Quads that are culled together, by what draws them: few geometries draw fast."""
 
     def __init__(self) -> None:
-        self._parts: list[tuple[np.ndarray, ...]] = []
-        self._table: tuple[np.ndarray, ...] | None = None
-        self.count = 1
+        self._colour: dict[tuple[str, str], list[tuple[np.ndarray, ...]]] = {}
+        self._code: dict[tuple[str, str], list[tuple[np.ndarray, ...]]] = {}
 
-    def add(self, quads: Quads, material: Material, node: int) -> np.ndarray:
-        """Return the numbers [n] given to some quads."""
-        n = len(quads)
-        if self.count + n >= _MOST_FACES:
-            raise SourceError('the scene has more than two million faces: make it shorter')
-        points = quads.points.astype(np.float64)
-        normal = face_normals(points)
-        offset = np.einsum('nk,nk->n', normal, points.mean(axis=1))
-        whole = np.ones(n, np.uint8)
-        self._parts.append(
-            (
-                normal,
-                offset,
-                whole * np.uint8(material.label),
-                whole * np.uint16(material.instance),
-                whole * np.uint8(material.layer in _GROUND),
-                whole * np.int32(node),
-            )
-        )
-        self._table = None
-        numbers = np.arange(self.count, self.count + n)
-        self.count += n
-        return numbers
+    def add(
+        self,
+        material: Material,
+        quads: Quads,
+        color: np.ndarray,
+        numbers: np.ndarray | None,
+        rows: np.ndarray,
+    ) -> None:
+        """Add some rows of quads with their colours and face numbers."""
+        points, uv = quads.points[rows], quads.uv[rows]
+        key = material.texture, material.layer
+        self._colour.setdefault(key, []).append((points, color[rows], uv))
+        if numbers is None:
+            return
+        # Codes need a texture only for its holes.
+        key = (material.texture if material.layer in _HOLES else 'white', material.layer)
+        flat = np.repeat(codes_to_colour(numbers[rows])[:, None], 4, axis=1)
+        self._code.setdefault(key, []).append((points, flat, uv))
 
-    @property
-    def table(self) -> tuple[np.ndarray, ...]:
-        """Return normals, offsets, labels, instances, ground flags, nodes; row 0 is the sky."""
-        if self._table is None:
-            columns = [np.concatenate(c) for c in zip(*self._parts, strict=True)]
-            sky: tuple = (np.zeros((1, 3)), 1.0, SKY, 0, 0, 0)
-            self._table = tuple(
-                np.concatenate([np.atleast_1d(np.asarray(first, c.dtype)), c])
-                for first, c in zip(sky, columns, strict=True)
-            )
-        return self._table
-
-
-def _codes_to_colour(numbers: np.ndarray) -> np.ndarray:
-    """Return RGB [n,3] of face numbers, seven bits a channel: the lowest absorbs rounding."""
-    bits = np.stack([numbers >> 14, numbers >> 7, numbers], axis=1) & 0x7F
-    return (bits << 1 | 1).astype(np.uint8)
-
-
-def _colour_to_codes(bgra: np.ndarray) -> np.ndarray:
-    x = np.ascontiguousarray(bgra).view(np.uint32)[..., 0]
-    return (x >> 1 & 0x7F | x >> 2 & 0x3F80 | x >> 3 & 0x1FC000).astype(np.intp)
-
-
-def _look_up(table: np.ndarray, codes: np.ndarray) -> np.ndarray:
-    """Return ``table[codes]``, by the quickest way NumPy has."""
-    return np.take(table, codes, mode='clip')
+    def hang(self, colour_root: Any, code_root: Any) -> tuple[Any, Any]:
+        """Attach geometry to both graphs; return the two paths."""
+        paths = []
+        for root, parts, state in (
+            (colour_root, self._colour, panda.colour_state),
+            (code_root, self._code, panda.code_state),
+        ):
+            node = panda.core().GeomNode('quads')
+            for key, pieces in parts.items():
+                columns = [np.concatenate(c) for c in zip(*pieces, strict=True)]
+                node.addGeom(panda.geometry(*columns), state(*key))
+            paths.append(root.attachNewNode(node))
+        return paths[0], paths[1]
 
 
 class StreetRenderer:
@@ -144,6 +139,7 @@ class StreetRenderer:
             camera_matrix = [[f, 0, (width - 1) / 2], [0, f, (height - 1) / 2], [0, 0, 1]]
         self.K = np.array(camera_matrix, np.float64)
         k = supersample
+        self._whole = float(k).is_integer() or k > 2
         big = round(width * k), round(height * k)
         self._colour = panda.Canvas(*big)
         self._codes = panda.Canvas(width, height)
@@ -152,7 +148,7 @@ class StreetRenderer:
         self._colour.set_lens(fx * kx, fy * ky, (cx + 0.5) * kx - 0.5, (cy + 0.5) * ky - 0.5)
         self._codes.set_lens(fx, fy, cx, cy)
         self._colour_root, self._code_root = p3d.NodePath('colour'), p3d.NodePath('codes')
-        self._faces = _Faces()
+        self._faces = Faces()
         self._poses: list[np.ndarray] = [np.eye(4)]
         self._figures: dict[tuple[int, int], tuple[Any, Any, int]] = {}
         self._develop = Development(scene.light, width, height, scene.seed)
@@ -171,45 +167,39 @@ class StreetRenderer:
                 self._upload(world, 0, where[:3, 3])
             else:
                 mesh.merge(part, where)
-        chunks: dict[tuple[int, int], Mesh] = {}
+        chunks: dict[tuple, _Chunk] = {}
         for material, quads in mesh.items():
-            cell = np.floor(quads.points.mean(axis=1)[:, :2] / CHUNK).astype(int)
+            color, numbers = self._shade(quads, material, 0, 0.0)
+            cell = np.floor(quads.points.mean(axis=1)[:, :2] / _CHUNK[material.layer]).astype(int)
             order = np.lexsort((cell[:, 1], cell[:, 0]))
-            cell = cell[order]
-            cuts = np.flatnonzero(np.any(np.diff(cell, axis=0) != 0, axis=1)) + 1
+            cuts = np.flatnonzero(np.any(np.diff(cell[order], axis=0) != 0, axis=1)) + 1
             for rows in np.split(order, cuts):
-                key = tuple(np.floor(quads.points[rows[0]].mean(axis=0)[:2] / CHUNK).astype(int))
-                piece = Quads(
-                    quads.points[rows], quads.normals[rows], quads.uv[rows], quads.tint[rows]
-                )
-                chunks.setdefault(key, Mesh()).groups.setdefault(material, []).append(piece)
+                key = (_CHUNK[material.layer], *cell[rows[0]])
+                chunk = chunks.setdefault(key, _Chunk())
+                chunk.add(material, quads, color, numbers, rows)
         for chunk in chunks.values():
-            self._upload(chunk, 0)
+            chunk.hang(self._colour_root, self._code_root)
+
+    def _shade(
+        self, quads: Quads, material: Material, node: int, yaw: float
+    ) -> tuple[np.ndarray, np.ndarray | None]:
+        """Return the vertex colours of quads and their face numbers, None for decals."""
+        gloss = 0.35 if material.texture.startswith('vehicle') else 0.0
+        color = lit(quads.normals, quads.tint, self.scene.light, yaw, gloss)
+        numbers = None if material.layer in _DECALS else self._faces.add(quads, material, node)
+        return color, numbers
 
     def _upload(
         self, mesh: Mesh, node: int, centre: np.ndarray | None = None, yaw: float = 0.0
     ) -> tuple[Any, Any]:
-        """Hang a mesh into both graphs; return the two paths."""
-        p3d = panda.core()
-        colour, codes = p3d.GeomNode('colour'), p3d.GeomNode('codes')
+        """Hang a mesh into both graphs, about a centre; return the two paths."""
+        chunk = _Chunk()
         for material, quads in mesh.items():
+            color, numbers = self._shade(quads, material, node, yaw)
             if centre is not None:
                 quads = Quads(quads.points - centre, quads.normals, quads.uv, quads.tint)
-            gloss = 0.35 if material.texture.startswith('vehicle') else 0.0
-            shade = lit(quads.normals, quads.tint, self.scene.light, yaw, gloss)
-            colour.addGeom(
-                panda.quads_geom(quads, shade),
-                panda.colour_state(material.texture, material.layer),
-            )
-            if material.layer in _DECALS:
-                continue
-            world = quads if centre is None else Quads(quads.points + centre, *[quads.uv] * 3)
-            numbers = self._faces.add(world, material, node)
-            codes.addGeom(
-                panda.quads_geom(quads, _codes_to_colour(numbers)),
-                panda.code_state(material.texture, material.layer),
-            )
-        paths = self._colour_root.attachNewNode(colour), self._code_root.attachNewNode(codes)
+            chunk.add(material, quads, color, numbers, np.arange(len(quads)))
+        paths = chunk.hang(self._colour_root, self._code_root)
         if centre is not None:
             for path in paths:
                 path.setPos(*(float(v) for v in centre))
@@ -235,9 +225,10 @@ class StreetRenderer:
         p3d = panda.core()
         node = p3d.GeomNode('sky')
         for material, quads in mesh.items():
-            white = np.full((len(quads), 3), 255, np.uint8)
+            white = np.full((len(quads), 4, 3), 255, np.uint8)
             node.addGeom(
-                panda.quads_geom(quads, white), panda.colour_state(material.texture, 'sky')
+                panda.geometry(quads.points, white, quads.uv),
+                panda.colour_state(material.texture, 'sky'),
             )
         self._sky = self._colour_root.attachNewNode(node)
 
@@ -265,14 +256,14 @@ class StreetRenderer:
             self._figures[key] = (*self._upload(mesh, number, yaw=yaw), number)
         return self._figures[key]
 
-    def _advance(self, time: float) -> None:
-        """Move every mover to where it is at a time, s."""
+    def _advance(self, time: float, eye: np.ndarray) -> None:
+        """Move every mover to where it is at a time, s; those too far to matter are hidden."""
         for colour, codes, _ in self._figures.values():
             colour.hide()
             codes.hide()
         for index, mover in enumerate(self.scene.movers):
             where, yaw = mover_pose(self.scene, mover, time)
-            if where is None:
+            if where is None or np.hypot(*(where[:2, 3] - eye[:2])) > SIGHT:
                 continue
             phase = 0
             if mover.kind != 'vehicle' and (mover.speed or mover.drift):
@@ -301,50 +292,25 @@ class StreetRenderer:
             truth: also give mask, instances and depth.
             frame: number that varies the sensor noise.
         """
-        self._advance(time)
         eye = world_optical[:3, 3]
+        self._advance(time, eye)
         self._sky.setPos(*(float(v) for v in eye))
         big = self._colour.render(self._colour_root, world_optical)
-        image = cv2.resize(big, (self.width, self.height), interpolation=cv2.INTER_AREA)
+        # Averaging is fast by whole factors only; up to twofold, linear reads every pixel too.
+        way = cv2.INTER_AREA if self._whole else cv2.INTER_LINEAR
+        image = cv2.resize(big, (self.width, self.height), interpolation=way)
         image = cv2.cvtColor(image, cv2.COLOR_BGRA2RGB)
-        codes = _colour_to_codes(self._codes.render(self._code_root, world_optical))
-        normals, offsets, labels, instances, ground, nodes = self._faces.table
-        depth = self._depth(codes, normals, offsets, nodes, world_optical)
+        codes = colour_to_codes(self._codes.render(self._code_root, world_optical))
+        table = self._faces.table
+        planes = self._faces.inverse_depth(self.K, np.stack(self._poses), world_optical)
         shadow = self._shadows.draw(self.K, world_optical, time, self.width, self.height)
-        image = self._develop(image, depth, shadow, _look_up(ground, codes), frame)
+        # Haze is smooth: every other pixel's depth is enough for it.
+        coarse = depth_of(planes, codes, 2)
+        image = self._develop(image, coarse, shadow, look_up(table.ground, codes), frame)
         if not truth:
             return Rendered(image)
-        return Rendered(image, _look_up(labels, codes), _look_up(instances, codes), depth)
-
-    def _depth(
-        self,
-        codes: np.ndarray,
-        normals: np.ndarray,
-        offsets: np.ndarray,
-        nodes: np.ndarray,
-        world_optical: np.ndarray,
-    ) -> np.ndarray:
-        """Return float32 [h,w] depth: where each pixel's ray meets its face's plane."""
-        poses = np.stack(self._poses)
-        turn, shift = poses[:, :3, :3], poses[:, :3, 3]
-        moving = nodes > 0
-        n = normals.copy()
-        d = offsets.copy()
-        n[moving] = np.einsum('nij,nj->ni', turn[nodes[moving]], normals[moving])
-        d[moving] += np.einsum('ni,ni->n', n[moving], shift[nodes[moving]])
-        scale = d - n @ world_optical[:3, 3]
-        scale = np.where(np.abs(scale) < 1e-6, 1e-6, scale)
-        inverse = (n @ world_optical[:3, :3] @ np.linalg.inv(self.K)) / scale[:, None]
-        table = np.ascontiguousarray(inverse.T, np.float32)
-        a, b, c = (_look_up(column, codes) for column in table)
-        a *= np.arange(self.width, dtype=np.float32)
-        b *= np.arange(self.height, dtype=np.float32)[:, None]
-        cv2.add(a, b, dst=a)
-        cv2.add(a, c, dst=a)
-        # Sky, and the hair's breadth of pixels whose centre misses a face seen edge-on.
-        depth = cv2.divide(1.0, np.maximum(a, np.float32(1e-9), out=a))
-        depth[depth > panda.FAR] = np.inf
-        return depth
+        labels, instances = look_up(table.label, codes), look_up(table.instance, codes)
+        return Rendered(image, labels, instances, depth_of(planes, codes))
 
     def close(self) -> None:
         """Free the buffers and the scene graph."""

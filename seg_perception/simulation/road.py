@@ -104,6 +104,12 @@ class Road:
         far = np.stack(self.at(s, t1)[:2], axis=1)
         return np.concatenate([near, far[::-1]])
 
+    def blocked(self, side: int, s: float, margin: float = 1.0) -> bool:
+        """Return whether a side street opens at s on a side, or within a margin of it."""
+        return any(
+            k.side == side and k.start - margin < s < k.end + margin for k in self.side_streets
+        )
+
     def surfaces(self) -> list[np.ndarray]:
         """Return the polygons [n,2] of the drivable surface: the road and its side streets."""
         parts = [self.polygon(self.start, self.length, -self.edge(-1), self.edge(1))]

@@ -64,7 +64,14 @@ def test_bag_to_mask_and_grid(
         TOPICS,
     )
     source_arguments = ros_arguments(
-        {'kind': 'bag', 'uri': str(bag), 'limit': FRAMES, 'rate': 5.0, 'wait_for_subscribers': 1},
+        {
+            'kind': 'bag',
+            'uri': str(bag),
+            'limit': FRAMES,
+            'rate': 5.0,
+            'wait_for_subscribers': 1,
+            'wait_for_camera_info_subscribers': 2,
+        },
         {'image_raw': TOPICS['image'], 'camera_info': TOPICS['camera_info']},
     )
     with NodeProcess('segmentation_node', node_arguments) as node:
