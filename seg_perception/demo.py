@@ -284,7 +284,8 @@ class _Run:
         kind = 'bag' if self._options.bag else 'auto'
         frames = open_source(self._source.uri, kind=kind, topic=self._options.topic).frames()
         rate = _rate(heard.sent)
-        stills = {len(heard.sent) * (2 * i + 1) // (2 * STILLS) for i in range(STILLS)}
+        shown = [i for i, stamp in enumerate(heard.sent) if stamp in recorder.masks]
+        stills = {shown[len(shown) * (2 * i + 1) // (2 * STILLS)] for i in range(STILLS) if shown}
         written = [str(self._output / 'demo.mp4')]
         with VideoFile(self._output / 'demo.mp4', rate) as video:
             pairs = zip(heard.sent, frames, strict=False)

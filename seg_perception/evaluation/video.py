@@ -60,7 +60,8 @@ def _grid_panel(cells: np.ndarray | None, height: int) -> np.ndarray:
 
 def _write(picture: np.ndarray, text: str, place: tuple[int, int]) -> None:
     font = cv2.FONT_HERSHEY_SIMPLEX
-    cv2.putText(picture, text, place, font, 0.55, (0, 0, 0), 3, cv2.LINE_AA)
+    shadow = (place[0] + 1, place[1] + 1)
+    cv2.putText(picture, text, shadow, font, 0.55, (0, 0, 0), 1, cv2.LINE_AA)
     cv2.putText(picture, text, place, font, 0.55, (255, 255, 255), 1, cv2.LINE_AA)
 
 

@@ -7,7 +7,6 @@ and nobody has to know how the network was trained.
 from __future__ import annotations
 
 import io
-import json
 import warnings
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -20,6 +19,12 @@ from torch import nn
 from torch.nn import functional as F
 
 from seg_perception.core.errors import ExportError
+from seg_perception.runtime.metadata import (
+    CLASSES_KEY,
+    NETWORK_INPUT_KEY,
+    NETWORK_OUTPUT_KEY,
+    classes_text,
+)
 from seg_perception.zoo.registry import Architecture, architecture, build
 
 OPSET = 17
@@ -186,9 +191,20 @@ def _to_onnx(deployed: nn.Module, side: int) -> onnx.ModelProto:
 
 
 def _annotate(graph: onnx.ModelProto, class_names: Sequence[str]) -> None:
-    entry = graph.metadata_props.add()
-    entry.key = 'seg_perception.classes'
-    entry.value = json.dumps(list(class_names), ensure_ascii=False)
+    """Say in the file what its channels are and between which tensors the network lies."""
+    made_by = {name: node for node in graph.graph.node for name in node.output}
+    convolution = next(node for node in graph.graph.node if node.op_type == 'Conv')
+    argmax = next(node for node in graph.graph.node if node.op_type == 'ArgMax')
+    logits = argmax.input[0]
+    while made_by[logits].op_type == 'Resize':
+        logits = made_by[logits].input[0]
+    for key, value in (
+        (CLASSES_KEY, classes_text(class_names)),
+        (NETWORK_INPUT_KEY, convolution.input[0]),
+        (NETWORK_OUTPUT_KEY, logits),
+    ):
+        entry = graph.metadata_props.add()
+        entry.key, entry.value = key, value
 
 
 def _difference(
