@@ -57,12 +57,16 @@ def main() -> None:
     parser.add_argument('--rate', type=float, default=30.0)
     parser.add_argument('--frames', type=int, default=300)
     parser.add_argument('--size', default='1280x720')
+    parser.add_argument('--info-listeners', type=int, default=1, help='to wait for')
     options = parser.parse_args()
     width, height = (int(side) for side in options.size.split('x'))
     configure_transport()
     rclpy.init()
     camera = Camera(width, height)
-    while not (camera.image.get_subscription_count() and camera.info.get_subscription_count()):
+    while (
+        camera.image.get_subscription_count() < 1
+        or camera.info.get_subscription_count() < options.info_listeners
+    ):
         time.sleep(0.02)
     time.sleep(0.5)
     start = time.monotonic()

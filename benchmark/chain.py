@@ -154,9 +154,11 @@ def one_round(node: str, command: list[str], frames: int, folder: Path) -> Any:
             rclpy.spin_once(recorder, timeout_sec=0.1)
             if process.poll() is not None or time.monotonic() > deadline:
                 raise SystemExit(f'{node} did not start:\n{(folder / "log").read_text()}')
-        camera = subprocess.Popen(
-            [sys.executable, '-m', 'benchmark.camera', '--frames', str(frames), '--size', SIZE]
-        )
+        # Our node takes the calibration, too; the recorder counts frames by it.
+        listeners = 2 if node == 'segmentation_node' else 1
+        command = [sys.executable, '-m', 'benchmark.camera', '--frames', str(frames)]
+        command += ['--size', SIZE, '--info-listeners', str(listeners)]
+        camera = subprocess.Popen(command)
         _listen(recorder, camera)
         return recorder.heard
     finally:
