@@ -28,7 +28,11 @@ class OpenVinoSession(Session):
         self._lock = threading.Lock()
         self._requests: OrderedDict[tuple, Any] = OrderedDict()
         self._core = self._engine.Core()
-        self._config: dict[str, Any] = {'PERFORMANCE_HINT': 'LATENCY'}
+        # Threads bound to cores wait there for the node and the camera driver; free ones move.
+        self._config: dict[str, Any] = {
+            'PERFORMANCE_HINT': 'LATENCY',
+            'ENABLE_CPU_PINNING': False,
+        }
         if options.threads:
             self._config['INFERENCE_NUM_THREADS'] = options.threads
         if options.precision == 'fp32':
