@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import statistics
+import textwrap
 import time
 from collections.abc import Callable
 from fractions import Fraction
@@ -106,7 +107,7 @@ def run_list(args: argparse.Namespace) -> int:
             rows.append((folder.name, 'BROKEN', '-', '-', '-', str(error)))
             continue
         labels = f'{bundle.labels.name} ({len(bundle.labels)})'
-        licence = bundle.licence['weights']
+        licence = textwrap.shorten(bundle.licence['weights'], 24, placeholder=' ...')
         rows.append((folder.name, bundle.task, labels, _input_text(bundle), licence, str(folder)))
     if len(rows) == 1:
         looked = '\n  '.join(str(path) for path in Bundle.search_paths())
