@@ -27,22 +27,28 @@ def workspace(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def run_executable(path: Path, environment: dict[str, str]) -> str:
-    """Start a node, wait until it spins, interrupt it; returns what it printed."""
-    process = subprocess.Popen(
-        [str(path), '--ros-args', '-p', 'autostart:=false', '--log-level', 'debug'],
-        env={**os.environ, **environment},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        cwd=path.parent,
-    )
-    time.sleep(4.0)
-    assert process.poll() is None, f'{path} ended early:\n{process.communicate()[0]}'
-    process.send_signal(signal.SIGINT)
-    printed = process.communicate(timeout=20)[0]
-    assert process.returncode == 0, printed
-    return printed
+def run_executable(path: Path, environment: dict[str, str], log: Path) -> None:
+    """Start a node as `ros2 run` does, wait until it is up, interrupt it: it must end with 0."""
+    arguments = ['--ros-args', '-p', 'model:=no_such_model']
+    with log.open('wb') as stream:
+        process = subprocess.Popen(
+            [str(path), *arguments],
+            env={**os.environ, **environment},
+            stdout=stream,
+            stderr=subprocess.STDOUT,
+            cwd=path.parent,
+        )
+        try:
+            end = time.monotonic() + 40.0
+            # The node's own answer: it is up, looked for the model, and stays unconfigured.
+            while "no model bundle 'no_such_model'" not in log.read_text():
+                assert process.poll() is None, f'{path} ended early:\n{log.read_text()}'
+                assert time.monotonic() < end, f'{path} did not come up:\n{log.read_text()}'
+                time.sleep(0.1)
+            process.send_signal(signal.SIGINT)
+            assert process.wait(20) == 0, log.read_text()
+        finally:
+            process.kill()
 
 
 def prefix_environment(prefix: Path) -> dict[str, str]:
@@ -99,7 +105,8 @@ def test_colcon_build(workspace: Path, arguments: list[str]) -> None:
         assert share_as_seen(environment) == workspace / 'src' / NAME
     else:
         assert share_as_seen(environment) == prefix / 'share' / NAME
-    run_executable(prefix / 'lib' / NAME / 'segmentation_node', environment)
+    executable = prefix / 'lib' / NAME / 'segmentation_node'
+    run_executable(executable, environment, workspace / 'node.log')
     assert os.access(prefix / 'lib' / NAME / 'image_source_node', os.X_OK)
 
 
@@ -112,5 +119,6 @@ def test_pip_install(workspace: Path) -> None:
     check_share(prefix)
     environment = prefix_environment(prefix)
     assert share_as_seen(environment) == prefix / 'share' / NAME
-    run_executable(prefix / 'lib' / NAME / 'segmentation_node', environment)
+    executable = prefix / 'lib' / NAME / 'segmentation_node'
+    run_executable(executable, environment, workspace / 'node.log')
     assert os.access(prefix / 'bin' / 'seg-perception', os.X_OK)
