@@ -112,7 +112,7 @@ class MatchedSubscription:
         expected = type_name(self._message_type)
         wrong = sorted({p.topic_type for p in publishers} - {expected})
         if wrong and len(wrong) == len({p.topic_type for p in publishers}):
-            return (
+            return InputProblem(
                 f'{self.topic} carries {", ".join(wrong)}, not {expected}: remap the input, or '
                 "set 'image_transport' to what is published"
             )
