@@ -13,8 +13,9 @@ import numpy as np
 from seg_perception.core.errors import BundleError, ProviderError
 from seg_perception.runtime.session import Session, SessionOptions, TensorInfo
 
-#: Input shapes whose compiled networks are kept (one per camera resolution in use).
-COMPILED_SHAPES = 4
+#: Input shapes whose compiled networks are kept: one per camera resolution in use, and per
+#: scale of test-time augmentation (six are usual).
+COMPILED_SHAPES = 6
 
 
 class OpenVinoSession(Session):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 import time
 
@@ -63,6 +64,7 @@ class SemanticSegmenter:
         self.labels: LabelSet = bundle.labels
         self.last_timing: dict[str, float] = {}
         self._input_size = _check_input_size(bundle, input_size)
+        self._scale = 1.0
         bundle.verify()
         self.session = open_session(
             bundle.model_path, provider, threads=threads, precision=precision
@@ -77,6 +79,26 @@ class SemanticSegmenter:
     def provider(self) -> str:
         return self.session.provider
 
+    def at_scale(self, scale: float) -> SemanticSegmenter:
+        """Return a segmenter on the same loaded network that runs it at another size.
+
+        Args:
+            scale: > 0, of both sides of the network's input as this segmenter has it.
+
+        Raises:
+            BundleError: the network has a fixed size.
+        """
+        fixed = self.bundle.input.size
+        if fixed is not None:
+            raise BundleError(
+                f'the model {self.bundle.name!r} runs at {fixed[0]}x{fixed[1]} (height x width) '
+                'only, so no other scale can be asked of it; take a network of dynamic size'
+            )
+        other = copy.copy(self)
+        other._scale = self._scale * scale
+        other.last_timing = {}
+        return other
+
     def network_size(self, width: int, height: int) -> tuple[int, int]:
         """Return the (width, height) at which a picture of the given size is segmented.
 
@@ -85,11 +107,12 @@ class SemanticSegmenter:
         """
         spec = self.bundle.input
         if self._input_size is not None:
-            rows, columns = self._input_size
+            rows, columns = map(float, self._input_size)
         else:
             area = spec.default_size[0] * spec.default_size[1]
-            ideal = math.sqrt(area * height / width)
-            rows, columns = spec.fit(ideal, area / ideal)
+            rows = math.sqrt(area * height / width)
+            columns = area / rows
+        rows, columns = spec.fit(rows * self._scale, columns * self._scale)
         return columns, rows
 
     def warm_up(self, width: int, height: int) -> None:
@@ -116,7 +139,7 @@ class SemanticSegmenter:
             ImageError: the picture is of another shape or type.
             BundleError: the network fails or gives what the bundle does not promise.
         """
-        _check_image(image, color)
+        check_image(image, color)
         height, width = image.shape[:2]
         start = time.perf_counter()
         pixels = self._convert(image, color)
@@ -201,7 +224,8 @@ def _check_tensor(bundle: Bundle, info: TensorInfo, shape: tuple[int | None, ...
         )
 
 
-def _check_image(image: np.ndarray, color: str) -> None:
+def check_image(image: np.ndarray, color: str) -> None:
+    """Raise ImageError unless this is a picture, uint8 [H, W, 3] in 'rgb' or 'bgr' order."""
     if color not in _COLORS:
         raise ImageError(f'color must be one of {", ".join(_COLORS)}; got {color!r}')
     if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or image.size == 0:

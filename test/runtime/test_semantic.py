@@ -211,13 +211,28 @@ def test_input_size(red_bundle, tiny):
         segmenter(red_bundle, input_size=(0, 100))
 
 
+def test_other_scales_share_the_loaded_network(red_bundle, tiny):
+    model = segmenter(red_bundle, input_size=(64, 96))
+    half, double = model.at_scale(0.5), model.at_scale(2)
+    assert half.session is double.session is model.session
+    picture = np.ones((100, 100, 3), np.uint8)
+    for scaled, size in ((half, (64, 32)), (double, (192, 128)), (double.at_scale(0.5), (96, 64))):
+        result = scaled.segment(picture)
+        assert scaled.network_size(100, 100) == result.size == size
+        assert result.image_size == (100, 100)
+    assert model.segment(picture).size == (96, 64), 'the first one is as it was'
+    assert segmenter(red_bundle).at_scale(2).network_size(1280, 720) == (224, 128)
+    with pytest.raises(BundleError, match=r'90x160 .height x width. only'):
+        segmenter(tiny).at_scale(2)
+
+
 def test_sizes_that_change_midstream(red_bundle):
     model = segmenter(red_bundle, provider='openvino')
-    for i in range(12):
-        width = 64 * (1 + i % 6)
+    for i in range(16):
+        width = 64 * (1 + i % 8)
         result = model.segment(np.ones((64, width, 3), np.uint8))
         assert (result.labels == 1).all()
-    assert len(model.session._requests) <= 4, 'compiled networks are not hoarded'
+    assert len(model.session._requests) <= 6, 'compiled networks are not hoarded'
 
 
 @pytest.mark.parametrize('provider', ENGINES)
