@@ -25,6 +25,7 @@ from seg_perception.runtime.metadata import (
     NETWORK_OUTPUT_KEY,
     classes_text,
 )
+from seg_perception.zoo.deployable import Deployable, deployable
 from seg_perception.zoo.registry import Architecture, architecture, build
 
 OPSET = 17
@@ -63,21 +64,14 @@ class DeployedNetwork(nn.Module):
     The mean is not: the convolution pads with zeros, which must stay the mean colour.
     """
 
-    def __init__(
-        self,
-        network: nn.Module,
-        head: nn.Module,
-        mean: Sequence[float],
-        std: Sequence[float],
-        align_corners: bool,
-    ) -> None:
+    def __init__(self, parts: Deployable, mean: Sequence[float], std: Sequence[float]) -> None:
         super().__init__()
-        self.network = network
-        self.head = head
-        self.align_corners = align_corners
+        self.network = parts.network
+        self.stride = parts.stride
+        self.align_corners = parts.align_corners
         self.register_buffer('mean', 255 * torch.tensor(mean).view(1, 3, 1, 1))
         scale = 1 / (255 * torch.tensor(std))
-        first = next(m for m in network.modules() if isinstance(m, nn.Conv2d))
+        first = next(m for m in self.network.modules() if isinstance(m, nn.Conv2d))
         if first.in_channels != 3:
             raise ExportError(f'the first convolution takes {first.in_channels} channels, not 3')
         with torch.no_grad():
@@ -85,10 +79,14 @@ class DeployedNetwork(nn.Module):
 
     def forward(self, image: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         pixels = image.permute(0, 3, 1, 2).float() - self.mean
-        logits = self.head(self.network(pixels))
-        full = F.interpolate(
-            logits, scale_factor=4.0, mode='bilinear', align_corners=self.align_corners
-        )
+        logits = full = self.network(pixels)
+        if self.stride > 1:
+            full = F.interpolate(
+                logits,
+                scale_factor=float(self.stride),
+                mode='bilinear',
+                align_corners=self.align_corners,
+            )
         # TopK and 1 / sum(exp(x - max)) are argmax and the softmax's maximum, in the forms that
         # OpenVINO and ONNX Runtime run faster behind a Resize.
         labels = full.topk(1, 1).indices.squeeze(1).to(torch.uint8)
@@ -96,37 +94,18 @@ class DeployedNetwork(nn.Module):
         return labels, (255 / total + 0.5).to(torch.uint8)
 
 
-class _EncoderDecoder(nn.Module):
-    """The part of a segmentation_models_pytorch model before its segmentation head."""
-
-    def __init__(self, model: nn.Module) -> None:
-        super().__init__()
-        self.encoder, self.decoder = model.encoder, model.decoder
-
-    def forward(self, pixels: torch.Tensor) -> torch.Tensor:
-        return self.decoder(self.encoder(pixels))
-
-
 def deploy(model: nn.Module, name: str, classes: int, options: dict | None = None) -> nn.Module:
     """Return a deployed copy of ``model`` (``zoo.registry`` architecture ``name``) in eval mode.
 
     Raises:
-        ExportError: the head is not a convolution and a fourfold bilinear upsampling.
+        ExportError: the network gives no label map, or its head cannot be split.
     """
     entry = architecture(name)
+    if entry.task != 'semantic':
+        raise ExportError(f'{name}: a network for {entry.task!r} gives no label map')
     copy = build(name, classes, **(options or {}))
     copy.load_state_dict(model.state_dict())
-    convolution, upsampling, activation = copy.segmentation_head
-    fits = isinstance(upsampling, nn.Upsample) and float(upsampling.scale_factor) == 4.0
-    if not fits or not isinstance(activation.activation, nn.Identity):
-        raise ExportError(f'{name}: head {copy.segmentation_head} is not one this exporter knows')
-    return DeployedNetwork(
-        _EncoderDecoder(copy),
-        convolution,
-        entry.mean,
-        entry.std,
-        align_corners=bool(upsampling.align_corners),
-    ).eval()
+    return DeployedNetwork(deployable(copy.eval(), name), entry.mean, entry.std).eval()
 
 
 def export(
@@ -155,7 +134,7 @@ def export(
     if not pictures:
         raise ExportError('no picture to compare the exported graph with torch on')
     deployed = deploy(model, name, len(class_names), options)
-    graph = _to_onnx(deployed, 4 * entry.multiple)
+    graph = _to_onnx(deployed, entry.multiple)
     _annotate(graph, class_names)
     payload = graph.SerializeToString()
     difference = _difference(payload, model, entry, pictures)
@@ -167,9 +146,9 @@ def export(
     return Exported(payload, name, entry.multiple, difference, len(pictures))
 
 
-def _to_onnx(deployed: nn.Module, side: int) -> onnx.ModelProto:
+def _to_onnx(deployed: nn.Module, multiple: int) -> onnx.ModelProto:
     buffer = io.BytesIO()
-    example = torch.zeros(1, side, side + 16, 3, dtype=torch.uint8)
+    example = torch.zeros(1, 4 * multiple, 5 * multiple, 3, dtype=torch.uint8)
     with warnings.catch_warnings():
         # The TorchScript exporter is the one that takes dynamic sizes quickly and completely.
         warnings.simplefilter('ignore')

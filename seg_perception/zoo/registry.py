@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 from torch import nn
 
 from seg_perception.core.errors import ModelError
-from seg_perception.zoo.deeplabv3plus import deeplabv3plus_mobilenetv2
+from seg_perception.zoo.deeplab import deeplabv3, deeplabv3plus
 
 
 @dataclass(frozen=True)
@@ -20,6 +21,7 @@ class Architecture:
         multiple: input height and width must be multiples of this many pixels.
         mean, std: per-channel RGB normalisation on the 0..1 scale.
         encoder_weights: names in ``zoo.pretrained.SOURCES`` that fit ``module.encoder``.
+        task: ``semantic`` (logits per pixel) or ``instance`` (boxes, classes and masks).
     """
 
     builder: Callable[..., nn.Module]
@@ -27,14 +29,59 @@ class Architecture:
     mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
     std: tuple[float, float, float] = (0.229, 0.224, 0.225)
     encoder_weights: tuple[str, ...] = ()
+    task: str = 'semantic'
+
+
+@dataclass(frozen=True)
+class _Encoder:
+    """An encoder: its name in segmentation_models_pytorch, weights that fit, normalisation."""
+
+    name: str
+    weights: tuple[str, ...] = ()
+    mean: tuple[float, float, float] = Architecture.mean
+    std: tuple[float, float, float] = Architecture.std
+
+
+def _efficientnet_lite(size: int) -> _Encoder:
+    # Trained in TensorFlow on (pixel - 127) / 128.
+    return _Encoder(
+        f'tu-efficientnet_lite{size}',
+        (f'imagenet-efficientnet-lite{size}',),
+        mean=(127 / 255,) * 3,
+        std=(128 / 255,) * 3,
+    )
+
+
+_ENCODERS = {
+    'mobilenetv2': _Encoder('mobilenet_v2', ('imagenet-mobilenet-v2',)),
+    'resnet50': _Encoder('resnet50'),
+    'resnet101': _Encoder('resnet101'),
+    'efficientnet_lite0': _efficientnet_lite(0),
+    'efficientnet_lite1': _efficientnet_lite(1),
+    'efficientnet_lite2': _efficientnet_lite(2),
+}
+
+
+def _on_encoders(
+    family: str, builder: Callable[..., nn.Module], multiple: int, encoders: tuple[str, ...]
+) -> dict[str, Architecture]:
+    """Return ``<family>_<encoder>`` entries of a builder that takes the encoder's name first."""
+    entries = {}
+    for key in encoders:
+        encoder = _ENCODERS[key]
+        entries[f'{family}_{key}'] = Architecture(
+            builder=partial(builder, encoder.name),
+            multiple=multiple,
+            mean=encoder.mean,
+            std=encoder.std,
+            encoder_weights=encoder.weights,
+        )
+    return entries
 
 
 ARCHITECTURES = {
-    'deeplabv3plus_mobilenetv2': Architecture(
-        builder=deeplabv3plus_mobilenetv2,
-        multiple=16,
-        encoder_weights=('imagenet-mobilenet-v2',),
-    ),
+    **_on_encoders('deeplabv3plus', deeplabv3plus, 16, tuple(_ENCODERS)),
+    **_on_encoders('deeplabv3', deeplabv3, 16, ('mobilenetv2', 'resnet50', 'resnet101')),
 }
 
 

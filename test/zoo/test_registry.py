@@ -11,30 +11,59 @@ from seg_perception.zoo.registry import (  # noqa: E402
     parameter_count,
 )
 
-PARAMETERS = {'deeplabv3plus_mobilenetv2': 4_381_083}
+#: Trainable parameters at 11 classes.
+PARAMETERS = {
+    'deeplabv3_mobilenetv2': 12_650_507,
+    'deeplabv3_resnet50': 39_636_299,
+    'deeplabv3_resnet101': 58_628_427,
+    'deeplabv3plus_efficientnet_lite0': 3_861_339,
+    'deeplabv3plus_efficientnet_lite1': 4_626_011,
+    'deeplabv3plus_efficientnet_lite2': 5_302_267,
+    'deeplabv3plus_mobilenetv2': 4_381_083,
+    'deeplabv3plus_resnet50': 26_680_155,
+    'deeplabv3plus_resnet101': 45_672_283,
+}
 
 
 @pytest.mark.parametrize('name', sorted(ARCHITECTURES))
-def test_parameter_count_at_11_classes(name):
-    assert parameter_count(build(name, 11)) == PARAMETERS[name]
+def test_parameters_and_shape(name):
+    """On the meta device: shapes of every layer, the arithmetic of none."""
+    entry = architecture(name)
+    with torch.device('meta'), torch.inference_mode():
+        network = build(name, 11).eval()
+        assert parameter_count(network) == PARAMETERS[name]
+        if entry.task != 'semantic':
+            return
+        for multiples in ((4, 7), (9, 6)):
+            height, width = (side * entry.multiple for side in multiples)
+            logits = network(torch.zeros(1, 3, height, width))
+            assert logits.shape == (1, 11, height, width)
 
 
-@pytest.mark.parametrize('name', sorted(ARCHITECTURES))
-@pytest.mark.parametrize('multiples', [(4, 7), (9, 6)])
-def test_logits_have_the_size_of_the_picture(name, multiples):
-    height, width = (side * architecture(name).multiple for side in multiples)
-    with torch.inference_mode():
-        logits = build(name, 5).eval()(torch.zeros(1, 3, height, width))
-    assert logits.shape == (1, 5, height, width)
-
-
-def test_output_stride_8_doubles_the_rates_and_keeps_the_weights():
-    coarse, fine = (build('deeplabv3plus_mobilenetv2', 3, output_stride=s) for s in (16, 8))
+@pytest.mark.parametrize('family', ['deeplabv3plus_mobilenetv2', 'deeplabv3_mobilenetv2'])
+def test_output_stride_8_doubles_the_rates_and_keeps_the_weights(family):
+    coarse, fine = (build(family, 3, output_stride=s) for s in (16, 8))
     fine.load_state_dict(coarse.state_dict())
     with torch.inference_mode():
         pixels = torch.zeros(1, 3, 64, 64)
         assert coarse.eval().encoder(pixels)[-1].shape[-1] == 4
         assert fine.eval().encoder(pixels)[-1].shape[-1] == 8
+    assert _atrous_rates(coarse) == {6, 12, 18}
+    assert _atrous_rates(fine) == {12, 24, 36}
+
+
+def _atrous_rates(network):
+    layers = (m for m in network.decoder.modules() if isinstance(m, torch.nn.Conv2d))
+    return {layer.dilation[0] for layer in layers} - {1}
+
+
+def test_the_low_level_skip_has_48_channels():
+    for encoder in ('mobilenetv2', 'resnet50', 'efficientnet_lite0'):
+        with torch.device('meta'):
+            network = build(f'deeplabv3plus_{encoder}', 3)
+            assert network.decoder.block1(network.encoder(torch.zeros(1, 3, 64, 64))[2]).shape == (
+                (1, 48, 16, 16)
+            )
 
 
 def test_an_unknown_name_lists_the_known_ones():
@@ -48,7 +77,9 @@ def test_class_counts_that_no_mask_can_hold(classes):
         build('deeplabv3plus_mobilenetv2', classes)
 
 
-@pytest.mark.parametrize('options', [{'output_stride': 12}, {'colour': 1}])
+@pytest.mark.parametrize(
+    'options', [{'output_stride': 12}, {'colour': 1}, {'encoder': 'resnet18'}]
+)
 def test_options_that_do_not_exist(options):
     with pytest.raises(ModelError, match=next(iter(options))):
         build('deeplabv3plus_mobilenetv2', 11, **options)
