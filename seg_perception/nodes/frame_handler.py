@@ -21,11 +21,17 @@ from seg_perception.core.results import SemanticResult
 from seg_perception.nodes.grid_guard import GridGuard
 from seg_perception.nodes.outputs import SegmentationOutputs
 from seg_perception.ros.extrinsics import Extrinsics
-from seg_perception.ros.health import HealthMonitor
+from seg_perception.ros.health import HealthMonitor, Level
 from seg_perception.ros.images import Frame, compressed_to_frame, to_frame
 from seg_perception.ros.messages import camera_model, stamp_ns
 from seg_perception.ros.parameters import SegmentationParameters
 from seg_perception.runtime.pipeline import Pipeline, at_size
+
+#: Problems that only a frame which becomes a grid can have, or clear.
+GRID_PROBLEMS = ('transform', 'camera_pose', 'too_slow')
+#: Seconds by which a stamp must be older than the one before to be a jump of the clock; less
+#: is a picture that was overtaken on its way.
+JUMP = 0.5
 
 
 @dataclass(frozen=True)
@@ -38,10 +44,11 @@ class Job:
 
 @dataclass(frozen=True)
 class Calibration:
-    """The newest usable camera_info."""
+    """The newest camera_info, and the model it gives or why it gives none."""
 
     message: CameraInfo
-    camera: CameraModel
+    camera: CameraModel | None
+    problem: str = ''
 
 
 class FrameHandler:
@@ -70,6 +77,7 @@ class FrameHandler:
         self._health = health
         self._calibration: Calibration | None = None
         self._last_stamp: int | None = None
+        self._closed = True
         self.parameters = parameters
 
     @property
@@ -86,16 +94,25 @@ class FrameHandler:
         labels = self._pipeline.segmenter.labels.with_roles(parameters.class_roles)
         self._parameters = parameters
         self._pipeline.labels = labels
+        if self._calibration is not None:
+            self.set_camera_info(self._calibration.message)  # `rectified` may be another
+
+    def open(self) -> None:
+        """Publish what frames become, from the next one on."""
+        self._closed = False
+
+    def close(self) -> None:
+        """Drop the frame in work: nobody waits for it, and its outputs may soon be gone."""
+        self._closed = True
 
     def set_camera_info(self, message: CameraInfo) -> None:
-        """Keep a calibration, or report why it can't be used: then the ground is unknown."""
+        """Keep a calibration; with one that can't be used, the ground is unknown."""
         try:
             camera = camera_model(message)
             if self._parameters.rectified:
                 camera = camera.rectified()
         except CameraModelError as error:
-            self._calibration = None
-            self._health.problem('camera_info', f'{self._info_topic}: {error}')
+            self._calibration = Calibration(message, None, f': {error}')
             return
         self._calibration = Calibration(message, camera)
 
@@ -112,12 +129,19 @@ class FrameHandler:
         self._health.clear('image')
         parameters = self._parameters
         result = self._pipeline.segment(frame.pixels, frame.color)
+        if self._closed:
+            self._health.dropped()
+            return
         self._publish(job, frame, result, parameters)
+        self._health.clear('inference')
         self._health.output(job.arrival, self._latency(header), self._pipeline.timing.stages)
 
     def failed(self, job: Job, error: Exception) -> None:
         """Report an error nobody foresaw in `handle`; the frame is lost, the node is not."""
-        self._health.problem('inference', f'{type(error).__name__}: {error}')
+        if self._closed:
+            self._health.dropped()
+            return
+        self._health.failed(f'{type(error).__name__}: {error}')
         self._guard_unknown(job.message.header)
 
     def _guard_unknown(self, header: Header) -> None:
@@ -142,11 +166,18 @@ class FrameHandler:
         shown = at_size(result, *result.image_size) if p.mask_size == 'image' else result
         self._outputs.publish_mask(shown, header, wanted)
         self._pipeline.timing.measure('publish_mask', start)
-        calibration = self._usable_calibration(header, result)
+        calibration = None
+        if wanted.calibration:
+            calibration = self._usable_calibration(header, result)
+        else:
+            self._health.clear('camera_info')
         if wanted.camera_info and calibration is not None:
             self._outputs.publish_camera_info(calibration.message, shown.size, header)
         if wanted.grid:
             self._publish_grid(job, result, calibration, p)
+        else:
+            for problem in GRID_PROBLEMS:
+                self._health.clear(problem)
         if wanted.overlay:
             palette = self._pipeline.labels.palette()
             self._outputs.publish_overlay(frame, result, palette, p.overlay_alpha, header)
@@ -197,38 +228,50 @@ class FrameHandler:
         """Return the calibration if it is this picture's, else report why it is not."""
         calibration = self._calibration
         if calibration is None:
-            if not self._health.has('camera_info'):
-                self._health.problem(
-                    'camera_info',
-                    f'no camera_info on {self._info_topic}: without calibration the grid is '
-                    'unknown; start the driver with a calibration or remap camera_info',
-                )
+            self._health.problem(
+                'camera_info',
+                f'no camera_info on {self._info_topic}: without calibration the grid is '
+                'unknown; start the driver with a calibration or remap camera_info',
+            )
             return None
         info, camera = calibration.message, calibration.camera
         width, height = result.image_size
-        if (camera.width, camera.height) != (width, height):
+        if camera is None:
+            reason = calibration.problem
+        elif (camera.width, camera.height) != (width, height):
             reason = (
-                f'is for {camera.width}x{camera.height}, the image is {width}x{height}: publish '
+                f' is for {camera.width}x{camera.height}, the image is {width}x{height}: publish '
                 "the calibration of this image's size"
             )
         elif info.header.frame_id and info.header.frame_id != header.frame_id:
             reason = (
-                f"is of frame '{info.header.frame_id}', the image of '{header.frame_id}': they "
+                f" is of frame '{info.header.frame_id}', the image of '{header.frame_id}': they "
                 'are of different cameras, or one driver sets a wrong frame_id'
             )
         else:
             self._health.clear('camera_info')
             return calibration
-        self._health.problem('camera_info', f'{self._info_topic} {reason}')
+        self._health.problem('camera_info', f'{self._info_topic}{reason}')
         return None
 
     def _note_stamp(self, header: Header) -> None:
         stamp = stamp_ns(header.stamp)
-        if self._last_stamp is not None and stamp < self._last_stamp:
-            back = (self._last_stamp - stamp) / 1e9
+        if stamp == 0:
+            self._health.problem(
+                'stamp',
+                'the image has no stamp (0): its outputs have none either, and tf2 takes its '
+                'newest transform for it; set it in the camera driver',
+                Level.WARN,
+            )
+            return
+        self._health.clear('stamp')
+        back = 0.0 if self._last_stamp is None else (self._last_stamp - stamp) / 1e9
+        if back >= JUMP:
             self._health.time_jump(back)
             self._extrinsics.clear()
-        self._last_stamp = stamp
+            self._last_stamp = stamp
+        else:
+            self._last_stamp = max(self._last_stamp or 0, stamp)
 
     def _latency(self, header: Header) -> float:
         """Seconds between the image's stamp and now on the node's clock."""

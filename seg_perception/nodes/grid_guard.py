@@ -62,7 +62,7 @@ class GridGuard:
                 self._last_arrival = self._last_unknown = time.monotonic()
             self._expected = expected
             if not expected:
-                self._outputs.withdraw_grid(self._spec, self._frame_id, self._now())
+                self._withdraw()
 
     def open(self) -> None:
         """Let grids out, beginning with an unknown one."""
@@ -72,9 +72,10 @@ class GridGuard:
 
     def close(self) -> None:
         """Withdraw the latched grid and let nothing out after it."""
-        self.expect(False)
         with self._lock:
+            self._expected = False
             self._closed = True
+            self._withdraw()
 
     def publish(self, cells: np.ndarray, spec: GridSpec, stamp: Time, arrival: float) -> bool:
         """Publish what a frame shows, unless it took too long.
@@ -113,6 +114,9 @@ class GridGuard:
             if now - self._last_unknown > self._stale_after:
                 self._unknown(self._now())
             return age
+
+    def _withdraw(self) -> None:
+        self._outputs.withdraw_grid(self._spec, self._frame_id, self._now())
 
     def _unknown(self, stamp: Time) -> None:
         self._last_unknown = time.monotonic()

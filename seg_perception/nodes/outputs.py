@@ -51,6 +51,11 @@ class Wanted:
     def anything(self) -> bool:
         return self.mask or self.confidence or self.camera_info or self.overlay or self.grid
 
+    @property
+    def calibration(self) -> bool:
+        """Whether anything of it needs the camera's calibration."""
+        return self.camera_info or self.grid
+
 
 class SegmentationOutputs:
     """Publishers of one configured segmentation node.

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import sys
 import time
+import traceback
 from typing import Any
 
+from rclpy.clock import Clock, ClockType
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from rclpy.parameter import Parameter
+from rclpy.timer import Timer
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
 from seg_perception.core.errors import ParameterError, SegPerceptionError
@@ -28,6 +31,8 @@ from seg_perception.runtime.semantic import SemanticSegmenter
 
 #: Seconds between looks at listeners, offered QoS and staleness.
 HOUSEKEEPING_PERIOD = 0.1
+#: Seconds for which a frame may be in work before the network counts as hung, at least.
+HUNG_AFTER = 1.0
 #: Image size the network is warmed up at; another size costs one slow first frame at most.
 WARM_UP_SIZE = (1280, 720)
 
@@ -55,6 +60,7 @@ class SegmentationNode(LifecycleNode):
         self._next_due = 0.0
         self._last_image = 0.0
         self._seen_image = False
+        self._timer: Timer | None = None
         self.add_on_set_parameters_callback(
             ros_parameters.make_validator(
                 self, SegmentationParameters, lambda: self._configured, self._try_parameters
@@ -83,8 +89,8 @@ class SegmentationNode(LifecycleNode):
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
         try:
             self._configure()
-        except SegPerceptionError as error:
-            self._health.problem('configure', str(error))
+        except Exception as error:  # rclpy would swallow it without a word
+            self._tell('configure', error)
             self._release()
             self._health.set_state('configure failed')
             return FAILURE
@@ -96,15 +102,14 @@ class SegmentationNode(LifecycleNode):
         returned = super().on_activate(state)
         if returned != SUCCESS:
             return returned
-        self._outputs.publish_labels(self._pipeline.labels)
-        if self._outputs.grid is not None:
-            self._guard.open()
-        self._worker.start()
-        self._active = True
-        self._camera_info.open()
-        self._health.set_state('active')
-        self._timer = self.create_timer(HOUSEKEEPING_PERIOD, self._housekeeping)
-        self._housekeeping()
+        try:
+            self._start_working()
+        except Exception as error:
+            self._stop_working()
+            self._tell('activate', error)
+            super().on_deactivate(state)
+            return FAILURE
+        self._health.clear('activate')
         return SUCCESS
 
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
@@ -126,6 +131,14 @@ class SegmentationNode(LifecycleNode):
         self._stop_working()
         self._release()
         return SUCCESS
+
+    def _tell(self, transition: str, error: Exception) -> None:
+        """Report why a transition failed; what we did not foresee with where it happened."""
+        text = str(error)
+        if not isinstance(error, SegPerceptionError):
+            self.get_logger().error(traceback.format_exc())
+            text = f'{type(error).__name__}: {error}'
+        self._health.problem(transition, text)
 
     def _configure(self) -> None:
         if self._refused:
@@ -182,16 +195,43 @@ class SegmentationNode(LifecycleNode):
             self, CameraInfo, 'camera_info', self._on_camera_info, reliability=p.input_reliability
         )
 
+    def _start_working(self) -> None:
+        if not self._worker.start():
+            raise SegPerceptionError(
+                'the frame from before the deactivation is still in work: wait for it, or '
+                'cleanup and configure the node again'
+            )
+        self._active = True
+        self._handler.open()
+        self._outputs.publish_labels(self._pipeline.labels)
+        if self._outputs.grid is not None:
+            self._guard.open()
+        self._camera_info.open()
+        self._health.set_state('active')
+        # The steady clock: a paused simulation must stop neither work nor watch.
+        steady = Clock(clock_type=ClockType.STEADY_TIME)
+        self._timer = self.create_timer(HOUSEKEEPING_PERIOD, self._housekeeping, clock=steady)
+        self._housekeeping()
+
     def _stop_working(self) -> None:
         if not self._active:
             return
         self._active = False
-        self.destroy_timer(self._timer)
+        if self._timer is not None:
+            self.destroy_timer(self._timer)
+            self._timer = None
         self._image.close()
         self._camera_info.close()
-        self._worker.stop()
+        # Before the wait for the frame in work: until then the latched grid would stay in force.
         if self._outputs.grid is not None:
             self._guard.close()
+        self._handler.close()
+        waiting = self._worker.dropped
+        stopped = self._worker.stop()
+        self._health.dropped(self._worker.dropped - waiting)
+        if not stopped:
+            self.get_logger().warning('the last frame is still in work, going on without it')
+        self._health.forget()
         self._health.set_state('inactive')
 
     def _release(self) -> None:
@@ -218,8 +258,11 @@ class SegmentationNode(LifecycleNode):
         rate = self._handler.parameters.max_rate
         if rate > 0.0:
             if now < self._next_due:
+                self._health.skipped()
                 return
-            self._next_due = max(self._next_due + 1.0 / rate, now)
+            # On the beat as long as pictures come, so that rounding does not lower the rate.
+            late = now - self._next_due
+            self._next_due = (self._next_due if late < 1.0 / rate else now) + 1.0 / rate
         if self._worker.submit(Job(message, now)):
             self._health.dropped()
 
@@ -235,10 +278,15 @@ class SegmentationNode(LifecycleNode):
             self._last_image = time.monotonic()
         elif not wanted.anything and self._image.is_open:
             self._image.close()
+            self._health.forget()  # no frame will come to show that something is well again
         self._health.set_state('active' if self._image.is_open else 'idle: nobody listens')
-        self._check_input('image_topic', self._image)
-        self._check_input('camera_info_topic', self._camera_info)
         self._watch_staleness(p, wanted.grid)
+        self._watch_worker(p)
+        self._check_input('image_topic', self._image)
+        if wanted.calibration:
+            self._check_input('camera_info_topic', self._camera_info)
+        else:
+            self._health.clear('camera_info_topic')
 
     def _check_input(self, key: str, subscription: MatchedSubscription) -> None:
         problem = subscription.check()
@@ -264,6 +312,17 @@ class SegmentationNode(LifecycleNode):
         else:
             self._health.clear('stale')
 
+    def _watch_worker(self, p: SegmentationParameters) -> None:
+        limit = max(p.stale_after, HUNG_AFTER)
+        if self._worker.busy_for > limit:
+            self._health.problem(
+                'hung',
+                f'a frame has been in work for more than {limit:g} s: the network is too slow '
+                'here, or it hangs; the grid is unknown meanwhile',
+            )
+        else:
+            self._health.clear('hung')
+
     # -------------------------------------------------------------------- parameters
 
     def _try_parameters(self, p: SegmentationParameters) -> None:
@@ -279,6 +338,8 @@ class SegmentationNode(LifecycleNode):
         p = ros_parameters.read(self, SegmentationParameters)
         old = self._handler.parameters
         self._handler.parameters = p
+        if p.max_rate != old.max_rate:
+            self._next_due = 0.0
         self._extrinsics.set_parameters(p)
         self._guard.configure(
             stale_after=p.stale_after, spec=p.grid_spec, frame_id=p.grid_frame_id

@@ -27,6 +27,8 @@ WINDOW_FRAMES = 1024
 #: A problem that comes and goes is logged at most once in this time (seconds).
 REPEAT_AFTER = 5.0
 _MAX_LOGGED = 256
+#: What becomes of frames; those received are the sum of the others and those in work.
+COUNTS = ('received', 'published', 'dropped', 'skipped', 'rejected', 'failed')
 
 
 class Level(IntEnum):
@@ -110,7 +112,8 @@ class Health:
         self._logged: dict[tuple[str, str], float] = {}
         self._announced: set[str] = set()
         self._facts: dict[str, str] = {'state': 'unconfigured'}
-        self._counts = dict.fromkeys(('received', 'published', 'dropped', 'rejected'), 0)
+        self._counts = dict.fromkeys(COUNTS, 0)
+        self._last_jump: float | None = None
         self._last_error: tuple[float, str] | None = None
         self._input, self._output = Window(), Window()
         self._from_stamp, self._from_arrival = Window(), Window()
@@ -126,6 +129,17 @@ class Health:
         """Count frames that a newer one replaced before their turn."""
         with self._lock:
             self._counts['dropped'] += count
+
+    def skipped(self) -> None:
+        """Count a frame that was left out on purpose, to keep to a rate."""
+        with self._lock:
+            self._counts['skipped'] += 1
+
+    def failed(self, reason: str) -> None:
+        """Count a frame lost to an error of ours, and report it under the key 'inference'."""
+        with self._lock:
+            self._counts['failed'] += 1
+        self.problem('inference', reason)
 
     def rejected(self, reason: str) -> None:
         """Count a frame that could not be read, and report why under the key 'image'."""
@@ -159,7 +173,10 @@ class Health:
         with self._lock:
             self._from_stamp.clear()
             self._facts['time jumps'] = str(int(self._facts.get('time jumps', '0')) + 1)
-        self._log(Level.WARN, f'time jumped back by {back:.3f} s (a bag that loops?)')
+            last = self._last_jump
+            self._last_jump = now = self._now()
+        if last is None or now - last >= REPEAT_AFTER:
+            self._log(Level.WARN, f'time jumped back by {back:.3f} s (a bag that loops?)')
 
     def set(self, key: str, value: object) -> None:
         """Set a fact shown in diagnostics."""
@@ -211,6 +228,12 @@ class Health:
         if known is not None and announced:
             self._log(Level.OK, f'solved: {known.message}')
         return known is not None
+
+    def forget(self) -> None:
+        """Drop all problems without a word: nothing will show whether they are solved."""
+        with self._lock:
+            self._problems.clear()
+            self._announced.clear()
 
     @property
     def level(self) -> Level:

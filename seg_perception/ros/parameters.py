@@ -253,6 +253,15 @@ class SegmentationParameters:
         for role in self.class_roles:
             _check_role(role)
         _ = self.grid_spec
+        self._check_rate()
+
+    def _check_rate(self) -> None:
+        if self.grid_enabled and 0.0 < self.max_rate * self.stale_after <= 1.0:
+            raise ParameterError(
+                f"'max_rate' {self.max_rate:g} Hz leaves {1.0 / self.max_rate:g} s between "
+                f"frames, but without one for 'stale_after' ({self.stale_after:g} s) the grid "
+                'is unknown: raise one of them'
+            )
 
     @cached_property
     def grid_spec(self) -> GridSpec:

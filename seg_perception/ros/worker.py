@@ -33,7 +33,7 @@ class LatestWorker(Generic[T]):
         self._slot: list[T] = []
         self._thread: threading.Thread | None = None
         self._stopping = False
-        self._busy = False
+        self._busy_since: float | None = None
         self._dropped = 0
         self._done = 0
 
@@ -50,27 +50,34 @@ class LatestWorker(Generic[T]):
     @property
     def busy(self) -> bool:
         """Whether `fn` is running now."""
-        return self._busy
+        return self._busy_since is not None
+
+    @property
+    def busy_for(self) -> float:
+        """Seconds for which `fn` has been running on its item; 0 when it is not."""
+        since = self._busy_since
+        return 0.0 if since is None else time.monotonic() - since
 
     @property
     def running(self) -> bool:
         """Whether items are taken: between start and stop."""
         return self._thread is not None and not self._stopping
 
-    def start(self) -> None:
+    def start(self) -> bool:
         """Start the thread, also again after a stop.
 
-        Raises:
-            RuntimeError: it runs already, or a stop that ran out of time has not ended yet.
+        Returns:
+            False when it runs already, or a stop that ran out of time has not ended yet.
         """
         with self._condition:
             if self._thread is not None and self._thread.is_alive():
-                raise RuntimeError(f"worker '{self._name}' is still running")
+                return False
             self._stopping = False
             self._slot.clear()
             # A daemon: a network that hangs must not keep the process from ending.
             self._thread = threading.Thread(target=self._run, name=self._name, daemon=True)
             self._thread.start()
+            return True
 
     def submit(self, item: T) -> bool:
         """Hand over an item; never blocks.
@@ -109,7 +116,7 @@ class LatestWorker(Generic[T]):
         """Wait until nothing waits and nothing is in work; False when that took too long."""
         deadline = time.monotonic() + timeout
         with self._condition:
-            while self._slot or self._busy:
+            while self._slot or self.busy:
                 if not self._condition.wait(max(deadline - time.monotonic(), 0.0)):
                     return False
         return True
@@ -122,13 +129,13 @@ class LatestWorker(Generic[T]):
                 if self._stopping:
                     return
                 item = self._slot.pop()
-                self._busy = True
+                self._busy_since = time.monotonic()
             try:
                 self._work(item)
             finally:
                 del item  # a 720p picture must not stay alive until the next one comes
                 with self._condition:
-                    self._busy = False
+                    self._busy_since = None
                     self._done += 1
                     self._condition.notify_all()
 
