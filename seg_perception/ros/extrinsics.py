@@ -119,13 +119,18 @@ class Extrinsics:
             return self._without_transform(
                 'the image has no frame_id, so tf2 has no pose of it: set it in the camera driver'
             )
+        if not self._latched and not self._connected(frame_id):
+            # Asked without waiting: a robot without TF must not wait for it at each frame.
+            return self._without_transform(
+                f"no transform from '{frame_id}' to '{self._base_frame}' in tf2"
+            )
+        self._latched = True
         try:
             transform = self._buffer.lookup_transform(
                 self._base_frame, frame_id, Time.from_msg(stamp), self._timeout
             )
         except Exception as error:  # tf2 has many, and one frame's transform must not end a node
-            return self._without_transform(self._explain(frame_id, stamp, error), frame_id)
-        self._latched = True
+            raise ExtrinsicsError(self._explain(frame_id, stamp, error)) from error
         return matrix_of(transform)
 
     def clear(self) -> None:
@@ -139,10 +144,8 @@ class Extrinsics:
             self._listener.unregister()
             self._listener = None
 
-    def _without_transform(self, reason: str, frame_id: str = '') -> np.ndarray:
+    def _without_transform(self, reason: str) -> np.ndarray:
         """Fall back to the parameters, unless tf2 is what counts."""
-        if not self._latched and frame_id and self._connected(frame_id):
-            self._latched = True  # tf2 knows the camera, only not at this stamp
         if self._latched:
             raise ExtrinsicsError(reason)
         self._reason = reason

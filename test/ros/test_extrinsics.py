@@ -108,6 +108,7 @@ def test_auto_falls_back_only_until_tf_has_spoken(make_node):
     extrinsics = Extrinsics(make_node('x'), parameters(camera_pose_height=1.7), buffer)
     assert extrinsics.pose('cam', STAMP)[2, 3] == 1.7
     assert extrinsics.source.startswith('parameters (no transform')
+    assert not buffer.asked, 'waited for a transform that nobody publishes'
     buffer.transform = transform()
     assert extrinsics.pose('cam', STAMP)[2, 3] == 3.0
     assert extrinsics.source == 'tf'
