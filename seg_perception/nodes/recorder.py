@@ -80,7 +80,8 @@ class Recorder(Node):
         node: str = 'segmentation_node',
     ) -> None:
         super().__init__('recorder')
-        self._heard_of = node
+        # Diagnostics name a node with its namespace; ours is the node's, if there is one.
+        self._heard_of = f'{self.resolve_topic_name(node).lstrip("/")}:'
         folder.mkdir(parents=True, exist_ok=True)
         self.heard = Heard()
         self.masks = ArrayLog(folder / 'masks.raw')
@@ -123,6 +124,6 @@ class Recorder(Node):
 
     def _on_diagnostics(self, message: DiagnosticArray) -> None:
         for status in message.status:
-            if status.name.startswith(f'{self._heard_of}:'):
+            if status.name.startswith(self._heard_of):
                 self.heard.health = status.message
                 self.heard.facts = {item.key: item.value for item in status.values}
