@@ -11,8 +11,9 @@ from typing import Any
 
 import yaml
 
-from seg_perception.core.errors import DatasetError
-from seg_perception.evaluation.semantic import Evaluation, evaluate
+from seg_perception.core.errors import DatasetError, ParameterError
+from seg_perception.evaluation.semantic import Evaluation, evaluate_each
+from seg_perception.evaluation.strategies import Strategies, Tiles, Views, comparison, gains
 from seg_perception.runtime.bundle import DESCRIPTION, Bundle
 from seg_perception.runtime.semantic import SemanticSegmenter
 from seg_perception.runtime.session import PRECISIONS, PROVIDERS
@@ -26,8 +27,9 @@ def add_commands(subparsers: Any) -> None:
     parser = subparsers.add_parser(
         'evaluate',
         help='score a model on labelled pictures',
-        description='Mean IoU, pixel accuracy and IoU per class over <root>/<split>/images and '
-        'labels, at the size of the pictures. 255 in a label map is ignored.',
+        description='Mean IoU, boundary IoU, pixel accuracy and IoU per class over '
+        '<root>/<split>/images and labels, at the size of the pictures. 255 in a label map is '
+        'ignored.',
     )
     add = parser.add_argument
     add('--model', required=True, help='name or path of a bundle')
@@ -44,6 +46,20 @@ def add_commands(subparsers: Any) -> None:
     add('--precision', choices=PRECISIONS, default='auto')
     add('--threads', type=int, default=0, help='0 = all cores')
     add('--input-size', type=_size, metavar='HxW', help="default: the model's")
+    add(
+        '--tta',
+        type=Views.parse,
+        metavar='VIEWS',
+        help='look at each picture again, mirrored (flip) and at other scales of the network '
+        'input, and let the views vote: flip,0.75,1.25',
+    )
+    add(
+        '--tile',
+        type=Tiles.parse,
+        metavar='SIZE,OVERLAP',
+        help='segment in tiles of SIZE pixels (N or HxW) that share OVERLAP: 512,64',
+    )
+    add('--compare', action='store_true', help='score without --tta and --tile too, in turns')
     add('--record', metavar='NAME', help='keep miou and road IoU in model.yaml as dataset NAME')
     parser.set_defaults(run=run_evaluate)
 
@@ -52,6 +68,9 @@ def run_evaluate(args: argparse.Namespace) -> int:
     """Score a bundle, print a table, and write it where asked."""
     from seg_perception.evaluation.dataset import FolderDataset
 
+    strategies = Strategies(args.tta, args.tile)
+    if args.compare and not strategies:
+        raise ParameterError('--compare has nothing to compare: add --tta or --tile')
     bundle = Bundle.find(args.model)
     _check_labels(bundle, args.dataset)
     data = FolderDataset(args.root / args.split, len(bundle.labels))
@@ -62,10 +81,19 @@ def run_evaluate(args: argparse.Namespace) -> int:
         precision=args.precision,
         input_size=args.input_size,
     )
-    evaluation = evaluate(segmenter, data)
+    found = evaluate_each(
+        [strategies.around(segmenter), *([segmenter] if args.compare else [])], data
+    )
+    evaluation, plain = found[0], found[1] if args.compare else None
     print(_table(evaluation))
+    if plain:
+        print(comparison(strategies, plain, evaluation))
     if args.json:
-        _write(args.json, json.dumps(_summary(args, bundle, evaluation), indent=2) + '\n')
+        report = _summary(args, bundle, evaluation) | {'strategies': strategies.to_dict()}
+        if plain:
+            report['plain'] = _figures(plain)
+            report['gain'] = gains(plain, evaluation)
+        _write(args.json, json.dumps(report, indent=2) + '\n')
     if args.record:
         record(bundle, evaluation, args.record, _command(args))
     return 0
@@ -111,11 +139,19 @@ def _summary(args: argparse.Namespace, bundle: Bundle, evaluation: Evaluation) -
         'dataset': args.dataset,
         'split': args.split,
         'images': evaluation.images,
-        'miou': evaluation.scores.miou,
-        'pixel_accuracy': evaluation.scores.pixel_accuracy,
-        'per_class': evaluation.per_class,
+        **_figures(evaluation),
         'provider': evaluation.provider,
         'network_size': list(evaluation.network_size),
+    }
+
+
+def _figures(evaluation: Evaluation) -> dict[str, Any]:
+    return {
+        'miou': evaluation.scores.miou,
+        'pixel_accuracy': evaluation.scores.pixel_accuracy,
+        'boundary_iou': evaluation.boundary.miou,
+        'per_class': evaluation.per_class,
+        'seconds_per_image': evaluation.seconds_per_image,
         'network_ms_p50': evaluation.network_ms,
     }
 
@@ -128,10 +164,12 @@ def _table(evaluation: Evaluation) -> str:
     scores = evaluation.scores
     height, width = evaluation.network_size
     lines.append(f'{"mIoU":>20}  {100 * scores.miou:6.2f}')
+    lines.append(f'{"boundary IoU":>20}  {100 * evaluation.boundary.miou:6.2f}')
     lines.append(f'{"pixel accuracy":>20}  {100 * scores.pixel_accuracy:6.2f}')
     lines.append(
         f'{evaluation.images} pictures, network at {height}x{width} on {evaluation.provider}: '
-        f'{evaluation.network_ms:.1f} ms a picture (median)'
+        f'{evaluation.network_ms:.1f} ms a picture, with all around it '
+        f'{1e3 * evaluation.seconds_per_image:.1f} ms (medians)'
     )
     return '\n'.join(lines)
 
@@ -141,6 +179,7 @@ def _command(args: argparse.Namespace) -> str:
     parts += [f'--root {args.root}', f'--split {args.split}']
     if args.input_size:
         parts.append(f'--input-size {args.input_size[0]}x{args.input_size[1]}')
+    parts += Strategies(args.tta, args.tile).options()
     return ' '.join(parts)
 
 

@@ -7,8 +7,9 @@ import pytest
 import yaml
 from tiny_bundle import ROAD, SKY, WALL, write_tiny_bundle
 
-from seg_perception.core.errors import DatasetError
+from seg_perception.core.errors import BundleError, DatasetError, ParameterError
 from seg_perception.evaluation.commands import add_commands
+from seg_perception.evaluation.strategies import Tiles, Views
 from seg_perception.runtime.bundle import Bundle
 
 SIZE = (90, 160)
@@ -60,6 +61,10 @@ def test_the_report_is_what_the_masks_say(bundle, data, tmp_path, capsys):
     assert report['per_class']['sky'] == 1
     assert report['miou'] == pytest.approx(np.mean(list(report['per_class'].values())))
     assert report['pixel_accuracy'] == pytest.approx(1 - wall / (2 * all_pixels))
+    assert 0 < report['boundary_iou'] < 1
+    assert report['strategies'] == {'tta': None, 'tile': None}
+    assert report['seconds_per_image'] * 1e3 >= report['network_ms_p50'] > 0
+    assert not {'plain', 'gain'} & set(report)
     assert '2 pictures, network at 90x160 on cpu' in capsys.readouterr().out
 
 
@@ -88,3 +93,71 @@ def test_a_model_of_other_classes_is_not_scored(bundle, data):
 def test_a_split_that_is_not_there(bundle, data):
     with pytest.raises(DatasetError, match='test'):
         run('--model', bundle, '--dataset', 'folder', '--root', data, '--split', 'test')
+
+
+@pytest.fixture
+def stripes(tmp_path):
+    """A picture of road and wall in turns, a pixel each, twice the size of the network's."""
+    truth = np.full(SIZE, ROAD, np.uint8)
+    truth[:, ::2] = WALL
+    image = np.zeros((*SIZE, 3), np.uint8)
+    image[..., 2][truth == WALL] = image[..., 1][truth == ROAD] = 200
+    folder = tmp_path / 'stripes' / 'val'
+    for name, array in (('images', image), ('labels', truth)):
+        (folder / name).mkdir(parents=True)
+        cv2.imwrite(str(folder / name / '0.png'), array)
+    return folder.parent
+
+
+def test_tiles_find_what_shrinking_the_picture_loses(stripes, tmp_path, capsys):
+    bundle = write_tiny_bundle(tmp_path / 'small', size=(45, 80))
+    arguments = ['--model', bundle, '--dataset', 'folder', '--root', stripes, '--split', 'val']
+    out = tmp_path / 'scores.json'
+    arguments += ['--tile', '45x80,7', '--tta', 'flip', '--compare', '--json', out]
+    run(*arguments, '--record', 'stripes')
+    report = json.loads(out.read_text())
+    assert (report['miou'], report['boundary_iou'], report['pixel_accuracy']) == (1, 1, 1)
+    # Mixed by the resize, road and wall are equally bright: all of it is the first class.
+    assert report['plain']['per_class'] == {'wall': 0.5, 'road': 0, 'sky': None}
+    assert report['gain']['miou'] == pytest.approx(0.75)
+    assert report['gain']['pixel_accuracy'] == pytest.approx(0.5)
+    ratio = report['seconds_per_image'] / report['plain']['seconds_per_image']
+    assert report['gain']['time_ratio'] == pytest.approx(ratio)
+    assert report['strategies'] == {
+        'tta': {'flip': True, 'scales': []},
+        'tile': {'size': [45, 80], 'overlap': 7},
+    }
+    text = capsys.readouterr().out
+    assert 'with = tta flip tile 45x80,7' in text
+    assert '+75.00' in text
+    assert '--tta flip --tile 45x80,7' in Bundle.load(bundle).metrics[-1].command
+
+
+def test_strategies_that_cannot_be_used(bundle, data):
+    arguments = ['--model', bundle, '--dataset', 'folder', '--root', data, '--split', 'val']
+    with pytest.raises(ParameterError, match='nothing to compare'):
+        run(*arguments, '--compare')
+    with pytest.raises(ParameterError, match='overlap of 64'):
+        run(*arguments, '--tile', '64,64')
+    with pytest.raises(BundleError, match=r'90x160.*only'):
+        run(*arguments, '--tta', '0.75')
+
+
+def test_how_strategies_are_written():
+    assert Views.parse('0.75,flip,1.25') == Views(True, (0.75, 1.25))
+    assert str(Views.parse('0.75,flip,1.25')) == 'flip,0.75,1.25'
+    assert Views.parse('2') == Views(False, (2.0,))
+    assert Tiles.parse('512,64') == Tiles((512, 512), 64)
+    assert Tiles.parse('256X448, 32') == Tiles((256, 448), 32)
+
+
+@pytest.mark.parametrize('text', ['', 'flop', 'flip,', '0.5;flip'])
+def test_views_that_cannot_be_read(text):
+    with pytest.raises(argparse.ArgumentTypeError, match='flip'):
+        Views.parse(text)
+
+
+@pytest.mark.parametrize('text', ['', '512', '512,', '1x2x3,4', '512,64,2', 'a,b', '1.5,0'])
+def test_tiles_that_cannot_be_read(text):
+    with pytest.raises(argparse.ArgumentTypeError, match='SIZE,OVERLAP'):
+        Tiles.parse(text)
