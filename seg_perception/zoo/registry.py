@@ -10,6 +10,7 @@ from torch import nn
 
 from seg_perception.core.errors import ModelError
 from seg_perception.zoo.deeplab import deeplabv3, deeplabv3plus
+from seg_perception.zoo.segformer import SIZES, segformer
 
 
 @dataclass(frozen=True)
@@ -80,6 +81,10 @@ def _on_encoders(
 
 
 ARCHITECTURES = {
+    **{
+        f'segformer_{size}': Architecture(builder=partial(segformer, size), multiple=32)
+        for size in SIZES
+    },
     **_on_encoders('deeplabv3plus', deeplabv3plus, 16, tuple(_ENCODERS)),
     **_on_encoders('deeplabv3', deeplabv3, 16, ('mobilenetv2', 'resnet50', 'resnet101')),
 }

@@ -6,6 +6,7 @@ import pytest
 
 torch = pytest.importorskip('torch', reason='needs torch: pip install -r requirements/train.txt')
 pytest.importorskip('segmentation_models_pytorch', reason='see requirements/train.txt')
+pytest.importorskip('transformers', reason='see requirements/train.txt')
 
 import onnxruntime  # noqa: E402
 
@@ -17,6 +18,7 @@ from seg_perception.zoo.registry import architecture, build  # noqa: E402
 CLASSES = 5
 #: One of each family, small where the builder allows, and the stride of its logits.
 FAMILIES = {
+    'segformer_b0': ({}, 4),
     'deeplabv3_mobilenetv2': ({'decoder_channels': 32}, 16),
     'deeplabv3plus_efficientnet_lite0': ({'decoder_channels': 32, 'output_stride': 8}, 4),
 }

@@ -1,0 +1,152 @@
+"""SegFormer (Xie et al., NeurIPS 2021, arXiv:2105.15203) on transformers, without a download."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from seg_perception.core.errors import ModelError
+from seg_perception.zoo.deployable import Deployable
+
+#: Table 6 of the paper: channels of the four stages, blocks per stage, width of the head.
+SIZES = {
+    'b0': ((32, 64, 160, 256), (2, 2, 2, 2), 256),
+    'b1': ((64, 128, 320, 512), (2, 2, 2, 2), 256),
+    'b2': ((64, 128, 320, 512), (3, 4, 6, 3), 768),
+    'b3': ((64, 128, 320, 512), (3, 4, 18, 3), 768),
+    'b4': ((64, 128, 320, 512), (3, 8, 27, 3), 768),
+    'b5': ((64, 128, 320, 512), (3, 6, 40, 3), 768),
+}
+
+
+def segformer(
+    size: str, classes: int, *, drop_path: float = 0.1, head_dropout: float = 0.1
+) -> nn.Module:
+    """Return SegFormer, randomly initialised.
+
+    Args:
+        size: a key of ``SIZES``.
+        classes: number of output channels.
+        drop_path: largest share of residual branches dropped in training (stochastic depth).
+        head_dropout: dropout share before the classifier, training only.
+
+    Returns:
+        A ``SegFormer``.
+
+    Raises:
+        ModelError: transformers is not installed.
+    """
+    try:
+        from transformers import SegformerConfig, SegformerForSemanticSegmentation
+    except ImportError as error:
+        raise ModelError(
+            f'SegFormer needs {error.name}: pip install -r requirements/train.txt'
+        ) from error
+    hidden_sizes, depths, width = SIZES[size]
+    config = SegformerConfig(
+        hidden_sizes=hidden_sizes,
+        depths=depths,
+        decoder_hidden_size=width,
+        num_labels=classes,
+        drop_path_rate=drop_path,
+        classifier_dropout_prob=head_dropout,
+    )
+    return SegFormer(SegformerForSemanticSegmentation(config))
+
+
+class SegFormer(nn.Module):
+    """A transformers SegFormer as a network of this package.
+
+    Input: float32 [N,3,H,W] normalised RGB, H and W multiples of 32. Output: float32 logits
+    [N,classes,H,W], the bilinear upsampling of what ``quarter_logits`` returns.
+
+    Args:
+        model: a ``SegformerForSemanticSegmentation``, whose encoder and head are taken over.
+    """
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.encoder = model.segformer
+        self.decode_head = model.decode_head
+
+    def features(self, pixels: torch.Tensor) -> list[torch.Tensor]:
+        """Return the four stages' maps, float32 [N,C_i,H/s,W/s] for s = 4, 8, 16, 32."""
+        return _stages(self.encoder, pixels)
+
+    def quarter_logits(self, pixels: torch.Tensor) -> torch.Tensor:
+        """Return float32 logits [N,classes,H/4,W/4]."""
+        return self.decode_head(self.features(pixels))
+
+    def forward(self, pixels: torch.Tensor) -> torch.Tensor:
+        return F.interpolate(
+            self.quarter_logits(pixels),
+            size=pixels.shape[2:],
+            mode='bilinear',
+            align_corners=False,
+        )
+
+    def deployable(self) -> Deployable:
+        """Return the network up to its quarter-size logits, with a folded head."""
+        return Deployable(FoldedSegFormer(self), 4)
+
+
+class FoldedSegFormer(nn.Module):
+    """A SegFormer up to its quarter-size logits, the head folded; for inference.
+
+    The head computes ``relu(norm(fuse(concat(up(L_i x_i)))))``. Upsampling acts on each channel
+    alone and keeps constants, so it commutes with the linear layers L_i, the 1x1 convolution
+    ``fuse`` and the norm, which in inference is affine. Hence ``relu(sum(up(W_i x_i)) + b)``
+    with four 1x1 convolutions, applied before the upsampling, where there are fewer pixels.
+    """
+
+    def __init__(self, model: SegFormer) -> None:
+        super().__init__()
+        self.encoder = model.encoder
+        self.branches = fold_head(model.decode_head)
+        self.classifier = model.decode_head.classifier
+
+    def forward(self, pixels: torch.Tensor) -> torch.Tensor:
+        features = _stages(self.encoder, pixels)
+        total = self.branches[0](features[0])
+        for branch, feature in zip(self.branches[1:], features[1:], strict=True):
+            total = total + F.interpolate(
+                branch(feature), size=total.shape[2:], mode='bilinear', align_corners=False
+            )
+        return self.classifier(total.relu())
+
+
+@torch.no_grad()
+def fold_head(head: nn.Module) -> nn.ModuleList:
+    """Fold projections, fuse convolution and BatchNorm of a SegFormer head.
+
+    Args:
+        head: a ``SegformerDecodeHead``; its running statistics are used.
+
+    Returns:
+        One 1x1 convolution per stage, finest first, computed in float64. The first carries the
+        whole bias: the upsampling of the others would only copy it.
+    """
+    norm = head.batch_norm
+    gain = norm.weight.double() / (norm.running_var.double() + norm.eps).sqrt()
+    bias = norm.bias.double() - gain * norm.running_mean.double()
+    # The head concatenates the coarsest stage first.
+    shares = head.linear_fuse.weight.double()[:, :, 0, 0].chunk(len(head.linear_projections), 1)
+    branches = nn.ModuleList()
+    for projection, share in zip(head.linear_projections, reversed(shares), strict=True):
+        linear = projection.proj
+        share = gain[:, None] * share
+        bias += share @ linear.bias.double()
+        branch = nn.Conv2d(linear.in_features, len(gain), 1, bias=not branches)
+        branch.weight.copy_((share @ linear.weight.double())[:, :, None, None])
+        branches.append(branch)
+    branches[0].bias.copy_(bias)
+    return branches
+
+
+def _stages(encoder: nn.Module, pixels: torch.Tensor) -> list[torch.Tensor]:
+    features = []
+    for stage in encoder.stages:
+        pixels = stage(pixels)
+        features.append(pixels)
+    return features
