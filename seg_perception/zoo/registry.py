@@ -11,6 +11,7 @@ from torch import nn
 from seg_perception.core.errors import ModelError
 from seg_perception.zoo.deeplab import deeplabv3, deeplabv3plus
 from seg_perception.zoo.segformer import SIZES, segformer
+from seg_perception.zoo.unet import UNet, unet_on_encoder
 
 
 @dataclass(frozen=True)
@@ -87,6 +88,11 @@ ARCHITECTURES = {
     },
     **_on_encoders('deeplabv3plus', deeplabv3plus, 16, tuple(_ENCODERS)),
     **_on_encoders('deeplabv3', deeplabv3, 16, ('mobilenetv2', 'resnet50', 'resnet101')),
+    **_on_encoders('unet', unet_on_encoder, 32, ('mobilenetv2', 'resnet50', 'efficientnet_lite0')),
+    **{
+        f'unet2015_{upsampling}': Architecture(builder=partial(UNet, upsampling), multiple=16)
+        for upsampling in ('bilinear', 'transposed')
+    },
 }
 
 

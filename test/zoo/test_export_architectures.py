@@ -19,6 +19,9 @@ CLASSES = 5
 #: One of each family, small where the builder allows, and the stride of its logits.
 FAMILIES = {
     'segformer_b0': ({}, 4),
+    'unet_mobilenetv2': ({}, 1),
+    'unet2015_bilinear': ({'width': 8}, 1),
+    'unet2015_transposed': ({'width': 8}, 1),
     'deeplabv3_mobilenetv2': ({'decoder_channels': 32}, 16),
     'deeplabv3plus_efficientnet_lite0': ({'decoder_channels': 32, 'output_stride': 8}, 4),
 }

@@ -29,6 +29,11 @@ PARAMETERS = {
     'segformer_b3': 47_230_923,
     'segformer_b4': 64_001_483,
     'segformer_b5': 84_601_803,
+    'unet_efficientnet_lite0': 5_199_611,
+    'unet_mobilenetv2': 6_630_395,
+    'unet_resnet50': 32_522_555,
+    'unet2015_bilinear': 17_263_627,
+    'unet2015_transposed': 31_038_283,
 }
 
 
