@@ -10,6 +10,8 @@ from torch import nn
 
 from seg_perception.core.errors import ModelError
 from seg_perception.zoo.deeplab import deeplabv3, deeplabv3plus
+from seg_perception.zoo.fastscnn import FastSCNN
+from seg_perception.zoo.fcn import FCN
 from seg_perception.zoo.segformer import SIZES, segformer
 from seg_perception.zoo.unet import UNet, unet_on_encoder
 
@@ -88,6 +90,11 @@ ARCHITECTURES = {
     },
     **_on_encoders('deeplabv3plus', deeplabv3plus, 16, tuple(_ENCODERS)),
     **_on_encoders('deeplabv3', deeplabv3, 16, ('mobilenetv2', 'resnet50', 'resnet101')),
+    'fastscnn': Architecture(builder=FastSCNN, multiple=32),
+    **{
+        f'fcn{stride}s_vgg16': Architecture(builder=partial(FCN, stride), multiple=32)
+        for stride in (32, 16, 8)
+    },
     **_on_encoders('unet', unet_on_encoder, 32, ('mobilenetv2', 'resnet50', 'efficientnet_lite0')),
     **{
         f'unet2015_{upsampling}': Architecture(builder=partial(UNet, upsampling), multiple=16)

@@ -18,6 +18,8 @@ from seg_perception.zoo.registry import architecture, build  # noqa: E402
 CLASSES = 5
 #: One of each family, small where the builder allows, and the stride of its logits.
 FAMILIES = {
+    'fastscnn': ({}, 8),
+    'fcn8s_vgg16': ({'width': 16}, 8),
     'segformer_b0': ({}, 4),
     'unet_mobilenetv2': ({}, 1),
     'unet2015_bilinear': ({'width': 8}, 1),
@@ -39,13 +41,15 @@ def tensor(image, entry):
 
 def settle(network, pixels):
     """Give random weights the statistics of real activations, and a mask of several classes."""
-    network.train()
+    for module in network.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            module.momentum = 1.0  # one batch is all they see
     with torch.no_grad():
-        for _ in range(6):
-            network(pixels.repeat(2, 1, 1, 1))
+        network.train()(pixels.repeat(2, 1, 1, 1))
         network.eval()
         low = deployable(network, 'x').network
-        last = [m for m in low.modules() if getattr(m, 'out_channels', 0) == CLASSES][-1]
+        scores = [m for m in low.modules() if getattr(m, 'out_channels', 0) == CLASSES]
+        last = [m for m in scores if m.bias is not None][-1]
         scale = 3 / low(pixels).std()
         last.weight *= scale
         last.bias *= scale
