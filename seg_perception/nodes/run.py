@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import difflib
+import os
 import signal
+import socket
 import sys
+import threading
 from collections.abc import Callable
 from types import FrameType
 from typing import Protocol
@@ -32,6 +36,8 @@ class RunnableNode(Protocol):
 
 #: How long a signal may wait for the executor's wait set to return.
 _TICK = 0.1
+#: Seconds after a signal in which the node ends in order; launch kills after 10.
+GRACE = 8.0
 
 
 def run(make_node: Callable[[], Node], args: list[str] | None = None) -> int:
@@ -41,25 +47,35 @@ def run(make_node: Callable[[], Node], args: list[str] | None = None) -> int:
     withdraw its grid. Ours only raise a flag; the context stays valid until ``end`` returns.
 
     Returns:
-        The exit code: 0 on SIGINT, SIGTERM or an outside shutdown, else the node's own.
+        The exit code: 0 on SIGINT, SIGTERM or an outside shutdown, 2 on arguments that cannot
+        be used, else the node's own.
     """
     transport = configure_transport()
-    rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
+    try:
+        rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
+    except Exception as error:  # a parameter file that does not parse, say
+        print(f'{error}', file=sys.stderr)
+        return 2
     stop: list[int] = []
+    starting = True
 
     def on_signal(number: int, _frame: FrameType | None) -> None:
         stop.append(number)
+        if starting:  # nothing is published yet that would have to be withdrawn
+            raise KeyboardInterrupt
 
+    ended = _end_in_time()
+    node = None
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, on_signal)
-    node = None
     try:
         node = make_node()
-        for note in transport.notes:
+        for note in (*transport.notes, *_misspelt(node)):
             node.get_logger().warning(note)
         executor = SingleThreadedExecutor()
         executor.add_node(node)
         node.begin()
+        starting = False
         while not stop and node.exit_code is None and rclpy.ok():
             _spin_once(executor, node)
         return node.exit_code or 0
@@ -69,11 +85,50 @@ def run(make_node: Callable[[], Node], args: list[str] | None = None) -> int:
         print(f'{error}', file=sys.stderr)
         return 2
     finally:
+        starting = False
         if node is not None:
             if rclpy.ok():
                 node.end()
             node.destroy_node()
         rclpy.try_shutdown()
+        ended.set()
+
+
+def _end_in_time() -> threading.Event:
+    """End the process ``GRACE`` seconds after a signal, unless the event returned is set by then.
+
+    Python runs signal handlers between two of its own instructions, so never while a network
+    is compiled (minutes, with TensorRT) or hangs; the wake-up socket is written at once.
+    """
+    ended = threading.Event()
+    wakes, woken = socket.socketpair()
+    woken.setblocking(False)
+    signal.set_wakeup_fd(woken.fileno(), warn_on_full_buffer=False)
+
+    def watch() -> None:
+        with wakes, woken:  # both live as long as this thread
+            wakes.recv(1)
+            if not ended.wait(GRACE):
+                print(f'no orderly end within {GRACE:g} s of a signal: killed', file=sys.stderr)
+                os._exit(1)
+
+    threading.Thread(target=watch, name='end in time', daemon=True).start()
+    return ended
+
+
+def _misspelt(node: Node) -> list[str]:
+    """Return a line on each parameter given that the node lacks but has one much like it.
+
+    rclpy takes no notice of them; files for several nodes may well hold quite other ones.
+    """
+    given = getattr(node, '_parameter_overrides', {})
+    known = list(getattr(node, '_parameters', {}))
+    lines = []
+    for name in sorted(set(given) - set(known)):
+        like = difflib.get_close_matches(name, known, n=1, cutoff=0.75)
+        if like and not name.startswith('qos_overrides.'):
+            lines.append(f"no parameter '{name}' here; did you mean '{like[0]}'?")
+    return lines
 
 
 def _spin_once(executor: SingleThreadedExecutor, node: Node) -> None:
