@@ -17,6 +17,10 @@ _PNG = b'\x89PNG\r\n\x1a\n'
 #: Start-of-frame markers (ITU-T T.81, table B.1): C4, C8 and CC mean other things.
 _START_OF_FRAME = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _START_OF_SCAN = 0xDA
+#: Most pixels that a byte can stand for: a jpeg spends at least a bit on each block of 8x8, and
+#: deflate shrinks to a 1032nd what may hold 8 pixels a byte.
+_JPEG_PIXELS_PER_BYTE = 512
+_PNG_PIXELS_PER_BYTE = 8 * 1032
 #: Markers without a length: TEM and RST0..RST7.
 _BARE = frozenset({0x01, *range(0xD0, 0xD8)})
 
@@ -42,13 +46,23 @@ def check_compressed(data: np.ndarray, format_text: str) -> tuple[int, int]:
         )
     content = memoryview(data)
     if bytes(content[:3]) == _JPEG:
-        return _jpeg_size(content)
+        return _plausible(_jpeg_size(content), len(content) * _JPEG_PIXELS_PER_BYTE)
     if bytes(content[:8]) == _PNG:
-        return _png_size(content)
+        return _plausible(_png_size(content), len(content) * _PNG_PIXELS_PER_BYTE)
     raise ImageError(
         f"the compressed image ('{format_text}', starting with {bytes(content[:4]).hex(' ')}) is "
         'neither jpeg nor png: set the publisher to one of these, or subscribe to the raw image'
     )
+
+
+def _plausible(size: tuple[int, int], most: int) -> tuple[int, int]:
+    """Return the size unless the data cannot hold so many pixels: memory is taken by it."""
+    if size[0] * size[1] > most:
+        raise ImageError(
+            f'the compressed image claims {size[0]}x{size[1]} pixels, more than its data can '
+            'hold: a corrupt header'
+        )
+    return size
 
 
 def _png_size(content: memoryview) -> tuple[int, int]:

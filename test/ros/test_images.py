@@ -339,3 +339,22 @@ def test_publishing_a_strided_view_packs_it():
 def test_an_array_that_does_not_fit_its_encoding_is_refused(pixels, encoding, says):
     with pytest.raises(ImageError, match=says):
         image_message(pixels, encoding, Header())
+
+
+@pytest.mark.parametrize('suffix', ['.jpg', '.png'])
+def test_corrupt_header_takes_no_memory(picture, suffix):
+    """A decoder allocates what the header claims: 4 GB were seen for a picture of 1 kB."""
+    data = bytearray(encode(suffix, picture))
+    at = data.index(b'\xff\xc0') + 5 if suffix == '.jpg' else 16
+    sides = (16000, 16000)
+    data[at : at + (4 if suffix == '.jpg' else 8)] = b''.join(
+        side.to_bytes(2 if suffix == '.jpg' else 4, 'big') for side in sides
+    )
+    with pytest.raises(ImageError, match='more than its data can hold'):
+        compressed_to_frame(compressed(bytes(data), 'jpeg'))
+
+
+def test_plain_picture_is_no_corrupt_header():
+    plain = np.full((2000, 3000, 3), 90, np.uint8)
+    for data in (encode('.jpg', plain), encode('.png', plain)):
+        assert compressed_to_frame(compressed(data, 'jpeg')).size == (3000, 2000)
