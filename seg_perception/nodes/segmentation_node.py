@@ -16,7 +16,7 @@ from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from seg_perception.core.errors import ParameterError, SegPerceptionError
 from seg_perception.nodes.frame_handler import FrameHandler, Job
 from seg_perception.nodes.grid_guard import GridGuard
-from seg_perception.nodes.outputs import SegmentationOutputs
+from seg_perception.nodes.outputs import SegmentationOutputs, Wanted
 from seg_perception.nodes.run import run
 from seg_perception.ros import optional
 from seg_perception.ros import parameters as ros_parameters
@@ -132,13 +132,15 @@ class SegmentationNode(LifecycleNode):
         self._release()
         return SUCCESS
 
-    def _tell(self, transition: str, error: Exception) -> None:
-        """Report why a transition failed; what we did not foresee with where it happened."""
+    def _tell(self, key: str, error: Exception) -> None:
+        """Report what failed; what we did not foresee once, with where it was."""
         text = str(error)
         if not isinstance(error, SegPerceptionError):
+            if self._health.has(key):
+                return
             self.get_logger().error(traceback.format_exc())
             text = f'{type(error).__name__}: {error}'
-        self._health.problem(transition, text)
+        self._health.problem(key, text)
 
     def _configure(self) -> None:
         if self._refused:
@@ -273,6 +275,16 @@ class SegmentationNode(LifecycleNode):
         """Follow listeners, offered QoS and the age of what was last said."""
         p = self._handler.parameters
         wanted = self._outputs.wanted(lazy=p.lazy)
+        try:
+            self._follow_listeners(wanted)
+        except Exception as error:  # a qos_override that rclpy refuses, say
+            self._tell('housekeeping', error)
+        else:
+            self._health.clear('housekeeping')
+        self._watch_staleness(p, wanted.grid)
+        self._watch_worker(p)
+
+    def _follow_listeners(self, wanted: Wanted) -> None:
         if wanted.anything and not self._image.is_open:
             self._image.open()
             self._last_image = time.monotonic()
@@ -280,8 +292,6 @@ class SegmentationNode(LifecycleNode):
             self._image.close()
             self._health.forget()  # no frame will come to show that something is well again
         self._health.set_state('active' if self._image.is_open else 'idle: nobody listens')
-        self._watch_staleness(p, wanted.grid)
-        self._watch_worker(p)
         self._check_input('image_topic', self._image)
         if wanted.calibration:
             self._check_input('camera_info_topic', self._camera_info)

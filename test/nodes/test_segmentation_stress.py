@@ -358,3 +358,14 @@ def test_pictures_of_odd_sizes_become_masks(bench: Bench, size: tuple[int, int])
 
     bench.until(heard, 'mask and grid')
     bench.answer(masks, lambda: image(scene()))
+
+
+def test_refused_qos_override_of_the_image_is_told_and_the_node_lives(
+    ros: None, model: str
+) -> None:
+    override = {'qos_overrides./image.subscription.depth': 'deep'}
+    with Bench(model=model, **override) as bench:
+        bench.peer.listen_grids()
+        bench.until(lambda: 'qos_overrides./image' in bench.peer.diagnostics()[1], 'the reason')
+        assert bench.peer.diagnostics()[0] == 2
+        assert bench.set(min_confidence=0.6)[0].successful
