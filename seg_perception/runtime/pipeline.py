@@ -16,7 +16,7 @@ from seg_perception.core.camera import CameraModel
 from seg_perception.core.ground import GridSpec, GroundProjector, ProjectionOptions
 from seg_perception.core.labels import LabelSet
 from seg_perception.core.results import SemanticResult
-from seg_perception.runtime.semantic import SemanticSegmenter
+from seg_perception.runtime.strategy import Segmenter
 
 #: A pose that moved less than this (metres and matrix entries of the rotation) keeps its
 #: table: building one takes a few frames' time, and a tenth of a milliradian moves no cell.
@@ -56,7 +56,7 @@ class Pipeline:
     Not thread-safe: one worker calls it.
     """
 
-    def __init__(self, segmenter: SemanticSegmenter, labels: LabelSet | None = None) -> None:
+    def __init__(self, segmenter: Segmenter, labels: LabelSet | None = None) -> None:
         self.segmenter = segmenter
         self.timing = Timing()
         self.labels = labels or segmenter.labels
