@@ -12,6 +12,7 @@ from seg_perception.core.errors import ModelError
 from seg_perception.zoo.deeplab import deeplabv3, deeplabv3plus
 from seg_perception.zoo.fastscnn import FastSCNN
 from seg_perception.zoo.fcn import FCN
+from seg_perception.zoo.maskrcnn import maskrcnn_mobilenetv2, maskrcnn_resnet50
 from seg_perception.zoo.segformer import SIZES, segformer
 from seg_perception.zoo.unet import UNet, unet_on_encoder
 
@@ -24,7 +25,8 @@ class Architecture:
         builder: ``builder(classes, **options)`` -> module without pretrained weights.
         multiple: input height and width must be multiples of this many pixels.
         mean, std: per-channel RGB normalisation on the 0..1 scale.
-        encoder_weights: names in ``zoo.pretrained.SOURCES`` that fit ``module.encoder``.
+        encoder_weights: names in ``zoo.pretrained.SOURCES`` that fit ``module.encoder``
+            (of instance networks ``module.backbone.body``).
         task: ``semantic`` (logits per pixel) or ``instance`` (boxes, classes and masks).
     """
 
@@ -100,6 +102,13 @@ ARCHITECTURES = {
         f'unet2015_{upsampling}': Architecture(builder=partial(UNet, upsampling), multiple=16)
         for upsampling in ('bilinear', 'transposed')
     },
+    'maskrcnn_resnet50_fpn': Architecture(builder=maskrcnn_resnet50, multiple=1, task='instance'),
+    'maskrcnn_mobilenetv2_fpn': Architecture(
+        builder=maskrcnn_mobilenetv2,
+        multiple=1,
+        encoder_weights=('imagenet-mobilenet-v2',),
+        task='instance',
+    ),
 }
 
 
@@ -120,7 +129,8 @@ def build(name: str, classes: int, **options: object) -> nn.Module:
     """Build the architecture ``name`` for ``classes`` outputs, randomly initialised.
 
     Returns:
-        A module: float32 [N,3,H,W] normalised RGB -> float32 logits [N,classes,H,W].
+        A semantic network: float32 [N,3,H,W] normalised RGB -> float32 logits
+        [N,classes,H,W]. An instance network: as ``zoo.maskrcnn`` says.
 
     Raises:
         ModelError: unknown name, a class count outside 2..255, or options it does not take.

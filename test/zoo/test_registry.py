@@ -27,6 +27,8 @@ PARAMETERS = {
     'fcn8s_vgg16': 134_317_953,
     'fcn16s_vgg16': 134_313_190,
     'fcn32s_vgg16': 134_305_611,
+    'maskrcnn_mobilenetv2_fpn': 6_866_278,
+    'maskrcnn_resnet50_fpn': 44_029_335,
     'segformer_b0': 3_716_971,
     'segformer_b1': 13_680_075,
     'segformer_b2': 27_355_083,
