@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass, field
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from seg_perception.core.errors import TrainingError
+from seg_perception.training.class_weights import KINDS
 
+#: Losses a configuration may give factors to.
+LOSSES = ('cross_entropy', 'dice', 'focal', 'ohem')
 _PAIRS = ('crop', 'scale', 'default_size')
 
 
@@ -32,8 +36,13 @@ class TrainingConfig:
         precision: ``bf16`` or ``fp32``.
         learning_rate: peak rate; ``encoder_factor`` scales it for the encoder.
         schedule: ``poly`` (power 0.9) or ``cosine``, after ``warmup`` linear steps.
-        loss: factors of ``cross_entropy`` and ``dice``.
-        class_weight_exponent: 0 = none, 0.5 = mild, 1 = inverse frequency.
+        loss: factors of ``cross_entropy``, ``dice``, ``focal`` and ``ohem``, summed.
+        focal_gamma: exponent of the focal loss, >= 0.
+        ohem_threshold, ohem_share: the OHEM loss counts pixels whose true class has at most
+            this probability, and at least this share of all.
+        class_weights: ``inverse`` or ``median`` frequency of the first data set; for every
+            loss but dice, which weighs all classes alike already.
+        class_weight_exponent: 0 = none, 0.5 = mild, 1 = the full weights.
         ema: decay of the weight average that is validated and exported.
         checkpoint_every, validate_every: steps.
         default_size: (height, width) the exported bundle is best run at.
@@ -61,6 +70,10 @@ class TrainingConfig:
     schedule: str = 'poly'
     warmup: int = 50
     loss: dict[str, float] = field(default_factory=lambda: {'cross_entropy': 1.0})
+    focal_gamma: float = 2.0
+    ohem_threshold: float = 0.7
+    ohem_share: float = 1 / 16
+    class_weights: str = 'inverse'
     class_weight_exponent: float = 0.0
     ema: float = 0.995
     checkpoint_every: int = 50
@@ -77,8 +90,7 @@ class TrainingConfig:
             raise TrainingError(f"precision must be 'bf16' or 'fp32', got {self.precision!r}")
         if self.schedule not in ('poly', 'cosine'):
             raise TrainingError(f"schedule must be 'poly' or 'cosine', got {self.schedule!r}")
-        if unknown := set(self.loss) - {'cross_entropy', 'dice'}:
-            raise TrainingError(f'unknown losses {sorted(unknown)}; known: cross_entropy, dice')
+        self._check_loss()
         if not 0 < self.scale[0] <= self.scale[1]:
             raise TrainingError(f'scale must be [low, high] with 0 < low <= high: {self.scale}')
         if unknown := set(self.licence) - {'weights', 'data'}:
@@ -90,6 +102,26 @@ class TrainingConfig:
                 raise TrainingError(f'each data entry is {{root, share}}, got {entry}')
         if not self.data:
             raise TrainingError('data lists no folder to train on')
+
+    def _check_loss(self) -> None:
+        if unknown := set(self.loss) - set(LOSSES):
+            raise TrainingError(f'unknown losses {sorted(unknown)}; known: {", ".join(LOSSES)}')
+        wrong = {k: v for k, v in self.loss.items() if not _is_number(v) or not v > 0}
+        if wrong or not self.loss:
+            raise TrainingError(f'loss must give at least one factor, all > 0, got {self.loss}')
+        ranges = {
+            'focal_gamma': self.focal_gamma >= 0,
+            'ohem_threshold': 0 <= self.ohem_threshold <= 1,
+            'ohem_share': 0 < self.ohem_share <= 1,
+            'class_weight_exponent': self.class_weight_exponent >= 0,
+        }
+        for key, fits in ranges.items():
+            if not fits:
+                raise TrainingError(f'{key} is out of range: {getattr(self, key)}')
+        if self.class_weights not in KINDS:
+            raise TrainingError(
+                f'class_weights must be one of {", ".join(KINDS)}; got {self.class_weights!r}'
+            )
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> TrainingConfig:
@@ -132,3 +164,7 @@ class TrainingConfig:
         """Return plain values that ``from_dict`` reads back."""
         values = dataclasses.asdict(self)
         return {**values, **{key: list(values[key]) for key in _PAIRS}}
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and isfinite(value)

@@ -1,13 +1,17 @@
-"""Losses over logits [N,C,H,W] and integer targets [N,H,W]; ignored pixels count nowhere."""
+"""Losses over logits [N,C,H,W] and integer targets [N,H,W]; ignored pixels count nowhere.
+
+All compute in float32 at least, whatever precision the network runs in, and give 0 (with a
+gradient of 0) when every pixel is ignored.
+"""
 
 from __future__ import annotations
 
-import numpy as np
 import torch
 from torch import nn
-from torch.nn import functional as F
 
-IGNORE = 255
+from seg_perception.training import _functional as functional
+
+IGNORE = functional.IGNORE
 
 
 class CrossEntropyLoss(nn.Module):
@@ -24,17 +28,8 @@ class CrossEntropyLoss(nn.Module):
         self.ignore_index = ignore_index
 
     def forward(self, logits: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
-        """Return a scalar; 0 (with a gradient of 0) when every pixel is ignored."""
-        total = F.cross_entropy(
-            logits.float(),
-            target.long(),
-            weight=self.weight,
-            ignore_index=self.ignore_index,
-            reduction='sum',
-        )
-        valid = target != self.ignore_index
-        mass = valid.sum() if self.weight is None else self.weight[target.long()[valid]].sum()
-        return total / mass.clamp_min(1e-6)
+        """Return a scalar."""
+        return functional.cross_entropy(logits, target, self.weight, self.ignore_index)
 
 
 class DiceLoss(nn.Module):
@@ -42,6 +37,10 @@ class DiceLoss(nn.Module):
 
     Averaging only over classes that occur in the batch keeps the loss from rewarding the
     absence of rare ones.
+
+    Args:
+        ignore_index: target value that counts nowhere.
+        smooth: pixels added to both sides of the fraction.
     """
 
     def __init__(self, ignore_index: int = IGNORE, smooth: float = 1.0) -> None:
@@ -50,21 +49,82 @@ class DiceLoss(nn.Module):
         self.smooth = smooth
 
     def forward(self, logits: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
-        """Return a scalar in 0..1; 0 when every pixel is ignored."""
-        classes = logits.shape[1]
-        target = target.long()
-        valid = target != self.ignore_index
-        one_hot = F.one_hot(target.masked_fill(~valid, 0), classes).movedim(-1, 1)
-        one_hot = one_hot * valid.unsqueeze(1)
-        probability = logits.float().softmax(1) * valid.unsqueeze(1)
-        axes = (0, 2, 3)
-        overlap = (probability * one_hot).sum(axes)
-        size = probability.sum(axes) + one_hot.sum(axes)
-        dice = (2 * overlap + self.smooth) / (size + self.smooth)
-        present = one_hot.sum(axes) > 0
-        if not present.any():
-            return logits.sum() * 0.0
-        return 1 - dice[present].mean()
+        """Return a scalar in 0..1."""
+        return functional.dice(logits, target, self.smooth, self.ignore_index)
+
+
+class FocalLoss(nn.Module):
+    """Cross-entropy times (1 - p)^gamma, p being the true class's probability.
+
+    Lin et al., ICCV 2017 (arXiv:1708.02002), for softmax: pixels that are right already count
+    less. Averaged like the cross-entropy, which it is at gamma 0.
+
+    Args:
+        gamma: >= 0; 2 in the paper.
+        weight: float [C] class weights (the paper's alpha), or None.
+        ignore_index: target value that counts nowhere.
+
+    Raises:
+        ValueError: a negative gamma.
+    """
+
+    def __init__(
+        self,
+        gamma: float = 2.0,
+        weight: torch.Tensor | None = None,
+        ignore_index: int = IGNORE,
+    ) -> None:
+        super().__init__()
+        if not gamma >= 0:
+            raise ValueError(f'gamma must be >= 0, got {gamma}')
+        self.register_buffer('weight', weight)
+        self.gamma = gamma
+        self.ignore_index = ignore_index
+
+    def forward(self, logits: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+        """Return a scalar."""
+        return functional.focal(logits, target, self.gamma, self.weight, self.ignore_index)
+
+
+class OhemLoss(nn.Module):
+    """Cross-entropy of the hard pixels only (online hard example mining).
+
+    As Shrivastava et al. (CVPR 2016, arXiv:1604.03540) mine regions, segmentation networks
+    mine pixels: those whose true class has a probability of at most ``threshold``, and never
+    fewer than ``min_share`` of the batch's pixels, the hardest.
+
+    Args:
+        threshold: probability, 0..1.
+        min_share: of the pixels that are not ignored, above 0 and at most 1.
+        weight: float [C] class weights, or None. They do not decide what is hard.
+        ignore_index: target value that counts nowhere.
+
+    Raises:
+        ValueError: a threshold or share out of range.
+    """
+
+    def __init__(
+        self,
+        threshold: float = 0.7,
+        min_share: float = 1 / 16,
+        weight: torch.Tensor | None = None,
+        ignore_index: int = IGNORE,
+    ) -> None:
+        super().__init__()
+        if not 0 <= threshold <= 1:
+            raise ValueError(f'threshold must be in 0..1, got {threshold}')
+        if not 0 < min_share <= 1:
+            raise ValueError(f'min_share must be above 0 and at most 1, got {min_share}')
+        self.register_buffer('weight', weight)
+        self.threshold = threshold
+        self.min_share = min_share
+        self.ignore_index = ignore_index
+
+    def forward(self, logits: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+        """Return a scalar."""
+        return functional.ohem(
+            logits, target, self.threshold, self.min_share, self.weight, self.ignore_index
+        )
 
 
 class WeightedSum(nn.Module):
@@ -79,22 +139,3 @@ class WeightedSum(nn.Module):
         """Return the scalar sum."""
         pairs = zip(self.factors, self.losses, strict=True)
         return sum(factor * loss(logits, target) for factor, loss in pairs)
-
-
-def inverse_frequency_weights(counts: np.ndarray, exponent: float = 0.5) -> np.ndarray:
-    """Return class weights proportional to frequency ** -exponent.
-
-    Args:
-        counts: [C] pixel counts of a training set.
-        exponent: 1 = inverse frequency; 0.5 is mild; 0 = no weighting.
-
-    Returns:
-        float32 [C] with mean 1 over the classes that occur; absent classes weigh 1.
-    """
-    frequency = counts / max(counts.sum(), 1)
-    present = frequency > 0
-    weights = np.ones(len(counts), np.float64)
-    weights[present] = frequency[present] ** -exponent
-    if present.any():
-        weights[present] /= weights[present].mean()
-    return weights.astype(np.float32)

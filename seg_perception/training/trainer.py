@@ -20,6 +20,7 @@ from seg_perception.evaluation.dataset import FolderDataset
 from seg_perception.evaluation.metrics import ConfusionMatrix, SegmentationScores
 from seg_perception.training import losses
 from seg_perception.training.checkpoint import load_checkpoint, save_checkpoint
+from seg_perception.training.class_weights import class_weights
 from seg_perception.training.config import TrainingConfig
 from seg_perception.training.dataset import MixedStream, Source, training_augmentation
 from seg_perception.zoo.pretrained import load_encoder
@@ -47,6 +48,11 @@ class Trainer:
         self.device = torch.device(device)
         self.labels = LabelSet.named(config.labels)
         self.entry = architecture(config.architecture)
+        if self.entry.task != 'semantic':
+            raise TrainingError(
+                f'{config.architecture} is a network for {self.entry.task!r}; '
+                'only semantic ones can be trained so far'
+            )
         torch.manual_seed(config.seed)
         model = build(config.architecture, len(self.labels), **config.options)
         if config.encoder_weights:
@@ -89,17 +95,21 @@ class Trainer:
         )
 
     def _loss(self) -> nn.Module:
-        weight = None
-        if self.config.class_weight_exponent:
+        config, weight = self.config, None
+        if config.class_weight_exponent:
             # Of the first dataset: it is the real one, which the score is taken on.
-            counts = self.sources[0].data.class_counts()
             weight = torch.from_numpy(
-                losses.inverse_frequency_weights(counts, self.config.class_weight_exponent)
+                class_weights(
+                    self.sources[0].data, config.class_weights, config.class_weight_exponent
+                )
             )
-        made = {'cross_entropy': losses.CrossEntropyLoss(weight), 'dice': losses.DiceLoss()}
-        return losses.WeightedSum(
-            [(factor, made[key]) for key, factor in self.config.loss.items()]
-        )
+        made = {
+            'cross_entropy': losses.CrossEntropyLoss(weight),
+            'dice': losses.DiceLoss(),
+            'focal': losses.FocalLoss(config.focal_gamma, weight),
+            'ohem': losses.OhemLoss(config.ohem_threshold, config.ohem_share, weight),
+        }
+        return losses.WeightedSum([(factor, made[key]) for key, factor in config.loss.items()])
 
     def rate(self, step: int) -> float:
         """Return the learning rate factor (0..1) of a step."""

@@ -142,7 +142,15 @@ def test_the_learning_rate_rises_and_falls_to_nothing(street, tmp_path):
         ({'steps': 0}, 'steps'),
         ({'precision': 'fp64'}, 'fp64'),
         ({'schedule': 'step'}, 'poly'),
-        ({'loss': {'focal': 1.0}}, 'focal'),
+        ({'loss': {'hinge': 1.0}}, 'focal, ohem'),
+        ({'loss': {}}, 'at least one'),
+        ({'loss': {'dice': -1}}, '> 0'),
+        ({'loss': {'dice': 'much'}}, '> 0'),
+        ({'focal_gamma': -1}, 'focal_gamma'),
+        ({'ohem_threshold': 2}, 'ohem_threshold'),
+        ({'ohem_share': 0}, 'ohem_share'),
+        ({'class_weights': 'log'}, 'inverse, median'),
+        ({'class_weight_exponent': -1}, 'class_weight_exponent'),
         ({'crop': 64}, 'crop'),
         ({'scale': [2.0, 0.5]}, 'scale'),
         ({'data': []}, 'no folder'),
@@ -168,6 +176,36 @@ def test_a_configuration_that_makes_no_sense(street, changes, message):
 def test_what_a_configuration_names_must_be_there(street, tmp_path, changes):
     with pytest.raises(SegPerceptionError, match=r'unknown|nowhere'):
         Trainer(config(street, **changes), tmp_path)
+
+
+def test_instance_networks_are_refused(street, tmp_path):
+    with pytest.raises(TrainingError, match='only semantic'):
+        Trainer(config(street, architecture='maskrcnn_mobilenetv2_fpn'), tmp_path)
+
+
+def test_the_configured_losses_are_summed(street, tmp_path):
+    wanted = config(
+        street,
+        loss={'cross_entropy': 1.0, 'dice': 0.5, 'focal': 2.0, 'ohem': 0.25},
+        focal_gamma=1.5,
+        ohem_threshold=0.6,
+        ohem_share=0.1,
+        class_weights='median',
+        class_weight_exponent=1.0,
+    )
+    loss = Trainer(wanted, tmp_path).loss
+    entropy, dice, focal, ohem = loss.losses
+    assert loss.factors == [1.0, 0.5, 2.0, 0.25]
+    assert (focal.gamma, ohem.threshold, ohem.min_share) == (1.5, 0.6, 0.1)
+    weight = entropy.weight
+    assert weight[[0, 3]].median() <= 1 <= weight[[0, 3]].max(), 'sky and road share the picture'
+    assert torch.equal(focal.weight, weight)
+    assert torch.equal(ohem.weight, weight)
+    logits = torch.randn(1, 11, 4, 4)
+    target = torch.randint(0, 11, (1, 4, 4))
+    expected = entropy(logits, target) + 0.5 * dice(logits, target)
+    expected = expected + 2 * focal(logits, target) + 0.25 * ohem(logits, target)
+    assert torch.allclose(loss(logits, target), expected)
 
 
 def test_a_file_that_is_no_configuration(tmp_path):

@@ -1,0 +1,105 @@
+"""The losses as pure functions of logits [N,C,H,W] and integer targets [N,H,W]."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch.nn import functional as F
+
+#: Target value that counts nowhere.
+IGNORE = 255
+
+
+def cross_entropy(
+    logits: torch.Tensor,
+    target: torch.Tensor,
+    weight: torch.Tensor | None = None,
+    ignore_index: int = IGNORE,
+) -> torch.Tensor:
+    """Return the mean cross-entropy over the valid pixels, weighted by their classes."""
+    logits = _precise(logits)
+    target = target.long()
+    weight = None if weight is None else weight.to(logits.dtype)
+    total = F.cross_entropy(
+        logits, target, weight=weight, ignore_index=ignore_index, reduction='sum'
+    )
+    valid = target != ignore_index
+    mass = valid.sum() if weight is None else weight[target[valid]].sum()
+    return total / mass.clamp_min(1e-6)
+
+
+def dice(
+    logits: torch.Tensor, target: torch.Tensor, smooth: float = 1.0, ignore_index: int = IGNORE
+) -> torch.Tensor:
+    """Return one minus the mean soft Dice, over the batch, of the classes present."""
+    target = target.long()
+    valid = (target != ignore_index).unsqueeze(1)
+    probability = _precise(logits).softmax(1) * valid
+    one_hot = F.one_hot(target.masked_fill(~valid.squeeze(1), 0), logits.shape[1])
+    one_hot = one_hot.movedim(-1, 1) * valid
+    axes = (0, 2, 3)
+    overlap = (probability * one_hot).sum(axes)
+    size = probability.sum(axes) + one_hot.sum(axes)
+    present = one_hot.sum(axes) > 0
+    if not present.any():
+        return logits.sum() * 0.0
+    return 1 - ((2 * overlap + smooth) / (size + smooth))[present].mean()
+
+
+def focal(
+    logits: torch.Tensor,
+    target: torch.Tensor,
+    gamma: float = 2.0,
+    weight: torch.Tensor | None = None,
+    ignore_index: int = IGNORE,
+) -> torch.Tensor:
+    """Return the mean of (1 - p)^gamma times the cross-entropy, weighted by classes."""
+    surprise, mass = _pixels(logits, target, weight, ignore_index)
+    # The floor keeps the slope of a gamma below 1 finite where p is 1.
+    miss = -torch.expm1(-surprise)
+    factor = miss.clamp_min(1e-12) ** gamma
+    return (mass * factor * surprise).sum() / mass.sum().clamp_min(1e-6)
+
+
+def ohem(
+    logits: torch.Tensor,
+    target: torch.Tensor,
+    threshold: float = 0.7,
+    min_share: float = 1 / 16,
+    weight: torch.Tensor | None = None,
+    ignore_index: int = IGNORE,
+) -> torch.Tensor:
+    """Return the mean cross-entropy of the hard pixels, weighted by classes."""
+    surprise, mass = _pixels(logits, target, weight, ignore_index)
+    valid = target != ignore_index
+    count = int(valid.sum())
+    if count == 0:
+        return logits.sum() * 0.0
+    # surprise is -log p: the hard pixels are those from -log(threshold) upwards.
+    hard = surprise.detach()[valid]
+    least = math.ceil(min_share * count)
+    floor = hard.kthvalue(count - least + 1).values
+    limit = floor if threshold == 0 else floor.clamp_max(-math.log(threshold))
+    kept = mass * (valid & (surprise.detach() >= limit))
+    return (kept * surprise).sum() / kept.sum().clamp_min(1e-6)
+
+
+def _pixels(
+    logits: torch.Tensor,
+    target: torch.Tensor,
+    weight: torch.Tensor | None,
+    ignore_index: int,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return per pixel [N,H,W] the unweighted cross-entropy and the weight, 0 if ignored."""
+    logits = _precise(logits)
+    target = target.long()
+    surprise = F.cross_entropy(logits, target, ignore_index=ignore_index, reduction='none')
+    valid = target != ignore_index
+    if weight is None:
+        return surprise, valid.to(logits.dtype)
+    return surprise, weight.to(logits.dtype)[target.masked_fill(~valid, 0)] * valid
+
+
+def _precise(logits: torch.Tensor) -> torch.Tensor:
+    return logits if logits.dtype == torch.float64 else logits.float()
