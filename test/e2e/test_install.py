@@ -113,6 +113,8 @@ def test_colcon_build(workspace: Path, arguments: list[str]) -> None:
 def test_pip_install(workspace: Path) -> None:
     prefix = workspace / 'prefix'
     command = [sys.executable, '-m', 'pip', 'install', '--quiet', '--no-deps']
+    # Without it pip would first remove the package from the environment the tests run in.
+    command += ['--ignore-installed']
     command += ['--no-build-isolation', '--prefix', str(prefix), str(workspace / 'src' / NAME)]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
