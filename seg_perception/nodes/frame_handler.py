@@ -27,6 +27,9 @@ from seg_perception.ros.messages import camera_model, stamp_ns
 from seg_perception.ros.parameters import SegmentationParameters
 from seg_perception.runtime.pipeline import Pipeline, at_size
 
+#: Seconds after activation in which an image may come before the first camera_info: both
+#: topics are discovered at their own pace.
+CALIBRATION_PATIENCE = 1.0
 #: Problems that only a frame which becomes a grid can have, or clear.
 GRID_PROBLEMS = ('transform', 'camera_pose', 'too_slow')
 #: Seconds by which a stamp must be older than the one before to be a jump of the clock; less
@@ -78,6 +81,7 @@ class FrameHandler:
         self._calibration: Calibration | None = None
         self._last_stamp: int | None = None
         self._closed = True
+        self._opened = 0.0
         self.parameters = parameters
 
     @property
@@ -99,6 +103,7 @@ class FrameHandler:
 
     def open(self) -> None:
         """Publish what frames become, from the next one on."""
+        self._opened = time.monotonic()
         self._closed = False
 
     def close(self) -> None:
@@ -228,6 +233,8 @@ class FrameHandler:
         """Return the calibration if it is this picture's, else report why it is not."""
         calibration = self._calibration
         if calibration is None:
+            if time.monotonic() - self._opened < CALIBRATION_PATIENCE:
+                return None
             self._health.problem(
                 'camera_info',
                 f'no camera_info on {self._info_topic}: without calibration the grid is '

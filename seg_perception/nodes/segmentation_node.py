@@ -233,6 +233,8 @@ class SegmentationNode(LifecycleNode):
         self._health.dropped(self._worker.dropped - waiting)
         if not stopped:
             self.get_logger().warning('the last frame is still in work, going on without it')
+        if not self._outputs.grid_arrived():
+            self.get_logger().warning('a reader of the grid has not acknowledged that it ended')
         self._health.forget()
         self._health.set_state('inactive')
 

@@ -10,7 +10,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from helpers import wait_until
+from harness import Peer
+from helpers import spin_until, wait_until
+from rclpy.executors import SingleThreadedExecutor
 from tiny_bundle import write_tiny_bundle
 
 from seg_perception.nodes.processes import ros_arguments
@@ -76,3 +78,36 @@ def test_interrupt_while_the_model_warms_up_ends_the_node_in_time(
     assert process.wait(60.0) in (0, 1)  # 1 where even one pass takes longer than the grace
     assert time.monotonic() - start_of_end < 14.0
     assert 'Traceback' not in log.read_text()
+
+
+@pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM])
+def test_ended_node_leaves_no_free_cells_behind(
+    ros: None, start, tmp_path: Path, number: signal.Signals
+) -> None:
+    """What a publisher's end overtakes is lost, unless the node waits until it has arrived."""
+    arguments = ros_arguments(
+        {'model': str(write_tiny_bundle(tmp_path / 'tiny')), 'provider': 'cpu', 'threads': 1}
+    )
+    peer = Peer()
+    grids = peer.listen_grids()
+    executor = SingleThreadedExecutor()
+    executor.add_node(peer)
+
+    def sees_free(seconds: float) -> bool:
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline:
+            peer.send()
+            executor.spin_once(timeout_sec=0.03)
+            if grids and 0 in grids[-1].data:
+                return True
+        return False
+
+    for _ in range(3):
+        process = start(arguments)
+        assert sees_free(30.0)
+        sees_free(0.2)
+        process.send_signal(number)
+        assert process.wait(30.0) == 0
+        assert spin_until(executor, lambda: 0 not in grids[-1].data, 3.0)
+        grids.clear()
+    peer.destroy_node()

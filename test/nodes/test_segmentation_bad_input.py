@@ -192,11 +192,14 @@ def test_useless_camera_info(bench: Bench, make: Callable[[], CameraInfo], compl
 def test_missing_camera_info(bench: Bench) -> None:
     masks, grids = bench.peer.listen_masks(), bench.peer.listen_grids()
     bench.connected()
-    for _ in range(5):
+
+    def told() -> bool:
         bench.peer.image.publish(image())
         time.sleep(0.05)
+        return 'no camera_info on' in bench.peer.complaint()
+
+    bench.until(told, 'the reason')
     bench.until(lambda: masks, 'masks')
-    bench.until(lambda: 'no camera_info on' in bench.peer.complaint(), 'the reason')
     assert not any(free_cells(g) for g in grids)
     recovers(bench, grids)
 
