@@ -56,6 +56,12 @@ class Trainer:
         torch.manual_seed(config.seed)
         model = build(config.architecture, len(self.labels), **config.options)
         if config.encoder_weights:
+            if config.encoder_weights not in self.entry.encoder_weights:
+                fitting = ', '.join(self.entry.encoder_weights) or 'none'
+                raise TrainingError(
+                    f'encoder_weights {config.encoder_weights!r} do not fit '
+                    f'{config.architecture}; known to fit: {fitting}'
+                )
             load_encoder(model.encoder, config.encoder_weights)
         self.model = model.to(self.device, memory_format=torch.channels_last)
         self.frozen = self._freeze()

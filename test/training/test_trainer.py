@@ -1,3 +1,4 @@
+import dataclasses
 import json
 
 import pytest
@@ -11,6 +12,8 @@ from seg_perception.core.errors import DatasetError, SegPerceptionError, Trainin
 from seg_perception.training.checkpoint import load_checkpoint, save_checkpoint  # noqa: E402
 from seg_perception.training.config import TrainingConfig  # noqa: E402
 from seg_perception.training.trainer import CHECKPOINT, LOG, Trainer, load_network  # noqa: E402
+
+LITE = 'deeplabv3plus_efficientnet_lite1'
 
 
 def config(street, **changes):
@@ -181,6 +184,16 @@ def test_what_a_configuration_names_must_be_there(street, tmp_path, changes):
 def test_instance_networks_are_refused(street, tmp_path):
     with pytest.raises(TrainingError, match='only semantic'):
         Trainer(config(street, architecture='maskrcnn_mobilenetv2_fpn'), tmp_path)
+
+
+def test_encoder_weights_of_another_network_are_refused(street, tmp_path):
+    wanted = config(street, architecture='fastscnn', options={})
+    for name, changes in (
+        ('none', {'encoder_weights': 'imagenet-mobilenet-v2'}),
+        ('lite1', {'encoder_weights': 'imagenet-mobilenet-v2', 'architecture': LITE}),
+    ):
+        with pytest.raises(TrainingError, match=f'known to fit: .*{name}'):
+            Trainer(dataclasses.replace(wanted, **changes), tmp_path)
 
 
 def test_the_configured_losses_are_summed(street, tmp_path):
