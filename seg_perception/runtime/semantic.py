@@ -16,6 +16,10 @@ from seg_perception.runtime.bundle import Bundle
 from seg_perception.runtime.metadata import check_metadata
 from seg_perception.runtime.session import Session, TensorInfo, open_session
 
+#: A dynamic network takes the picture's shape up to this ratio of its sides. Beyond it, the
+#: least side that it can take times the length the other would have is out of all proportion:
+#: a picture of 1 x 100000 pixels would cost 30 times a usual one.
+STEEPEST = 4.0
 _COLORS = ('rgb', 'bgr')
 
 
@@ -110,7 +114,8 @@ class SemanticSegmenter:
             rows, columns = map(float, self._input_size)
         else:
             area = spec.default_size[0] * spec.default_size[1]
-            rows = math.sqrt(area * height / width)
+            shape = min(max(height / width, 1 / STEEPEST), STEEPEST)
+            rows = math.sqrt(area * shape)
             columns = area / rows
         rows, columns = spec.fit(rows * self._scale, columns * self._scale)
         return columns, rows

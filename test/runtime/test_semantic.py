@@ -201,6 +201,12 @@ def test_dynamic_networks_take_the_pictures_shape(red_bundle, picture, expected)
     assert model.segment(np.zeros((picture[1], picture[0], 3), np.uint8)).size == expected
 
 
+@pytest.mark.parametrize('picture', [(100_000, 1), (1, 100_000), (20_000, 3)])
+def test_absurdly_long_pictures_cost_no_more_than_others(red_bundle, picture):
+    width, height = segmenter(red_bundle).network_size(*picture)
+    assert width * height <= 2 * 96 * 64
+
+
 def test_input_size(red_bundle, tiny):
     model = segmenter(red_bundle, input_size=(100, 200))
     assert model.network_size(1280, 720) == (192, 96), 'rounded to what the network takes'
