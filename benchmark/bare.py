@@ -53,6 +53,7 @@ def main() -> None:
     parser.add_argument('--model', required=True)
     parser.add_argument('--provider', default='auto')
     parser.add_argument('--size', default='1280x720', help='of the camera')
+    parser.add_argument('--input-size', help="HxW of the network; default: the bundle's")
     parser.add_argument('--runs', type=int, default=100)
     parser.add_argument('--extract', type=Path, help='write the network without our ends here')
     options = parser.parse_args()
@@ -60,7 +61,10 @@ def main() -> None:
 
     bundle = Bundle.find(options.model)
     width, height = (int(side) for side in options.size.split('x'))
-    segmenter = SemanticSegmenter(bundle, options.provider)
+    size = (
+        tuple(int(side) for side in options.input_size.split('x')) if options.input_size else None
+    )
+    segmenter = SemanticSegmenter(bundle, options.provider, input_size=size)
     w, h = segmenter.network_size(width, height)
     session = open_session(bundle.model_path, segmenter.provider)
     if options.extract:

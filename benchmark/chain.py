@@ -33,6 +33,7 @@ def main() -> int:
     parser.add_argument('--output', type=Path, default=Path('out/bench.json'))
     parser.add_argument('--model', default='', help="bundle; default: the node's own default")
     parser.add_argument('--provider', default='auto')
+    parser.add_argument('--input-size', help="HxW of the network; default: the bundle's")
     parser.add_argument('--frames', type=int, default=300, help='a round')
     parser.add_argument('--rounds', type=int, default=3)
     options = parser.parse_args()
@@ -54,12 +55,13 @@ def measure(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
 
     model = options.model or SegmentationParameters().model
     network = folder / 'network.onnx'
-    bare = bare_network(model, options.provider, network)
+    bare = bare_network(options, model, network)
     height, width = bare['size']
     ours_command = [sys.executable, '-m', 'seg_perception.nodes.segmentation_node', '--ros-args']
     ours_command += ['-p', f"model:='{model}'", '-p', f"provider:='{options.provider}'"]
     ours_command += ['-p', 'camera_pose.pitch:=0.05', '-r', 'image:=camera/image_raw']
     ours_command += ['-r', 'camera_info:=camera/camera_info']
+    ours_command += ['-p', f'input_size:=[{height}, {width}]']
     usual_command = [sys.executable, '-m', 'benchmark.baseline_node', '--network', str(network)]
     usual_command += ['--size', f'{height}x{width}']
     ours, usual = Tally(), Tally()
@@ -87,10 +89,12 @@ def measure(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
     }
 
 
-def bare_network(model: str, provider: str, extracted: Path) -> dict[str, Any]:
+def bare_network(options: argparse.Namespace, model: str, extracted: Path) -> dict[str, Any]:
     """Time the network alone in a process of its own; write it without our ends."""
-    command = [sys.executable, '-m', 'benchmark.bare', '--model', model, '--provider', provider]
-    command += ['--extract', str(extracted)]
+    command = [sys.executable, '-m', 'benchmark.bare', '--model', model]
+    command += ['--provider', options.provider, '--extract', str(extracted)]
+    if options.input_size:
+        command += ['--input-size', options.input_size]
     done = subprocess.run(command, check=True, capture_output=True, text=True)
     return json.loads(done.stdout.splitlines()[-1])
 
