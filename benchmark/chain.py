@@ -64,13 +64,14 @@ def measure(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
     ours_command += ['-p', f'input_size:=[{height}, {width}]']
     usual_command = [sys.executable, '-m', 'benchmark.baseline_node', '--network', str(network)]
     usual_command += ['--size', f'{height}x{width}']
-    ours, usual = Tally(), Tally()
+    ours, usual, bare_ms = Tally(), Tally(), list(bare['ms'])
     for i in range(options.rounds):
         print(f'Round {i + 1} of {options.rounds}: our node ...', flush=True)
         ours.add(one_round('segmentation_node', ours_command, options.frames, folder))
+        bare_ms += bare_network(options, model, network)['ms']
         print(f'Round {i + 1} of {options.rounds}: the usual node ...', flush=True)
         usual.add(one_round('baseline_node', usual_command, options.frames, folder))
-    network_ms = float(np.percentile(bare['ms'], 50))
+    network_ms = float(np.percentile(bare_ms, 50))
     latency, usual_latency = ours.latency(), usual.latency()
     return {
         'model': Bundle.find(model).name,

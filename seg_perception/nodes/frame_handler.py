@@ -205,7 +205,8 @@ class FrameHandler:
                 result, calibration.camera, pose, p.grid_spec, p.projection
             )
         except (ExtrinsicsError, GroundError) as error:
-            self._health.problem('transform', str(error))
+            level = Level.WARN if self._extrinsics.waiting else Level.ERROR
+            self._health.problem('transform', str(error), level)
             self._guard.publish_unknown(header.stamp)
             return
         self._health.clear('transform')

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 from typing import Any, Protocol
 
 import numpy as np
@@ -17,6 +18,9 @@ from seg_perception.core.ground import pose_from_mounting
 from seg_perception.ros import optional
 from seg_perception.ros.parameters import SegmentationParameters
 
+#: Seconds that a new tf2 listener is given to hear of the camera before `auto` takes the
+#: parameters: until then their pose, perhaps never set, would free ground that nobody sees.
+TF_PATIENCE = 2.0
 #: A quaternion farther than this from length 1 was never normalised by its publisher.
 QUATERNION_TOLERANCE = 1e-2
 
@@ -59,12 +63,14 @@ class Extrinsics:
         self._buffer = buffer
         self._latched = parameters.camera_pose_source == 'tf'
         self._reason = ''
+        self._patient_until = 0.0
         self.set_parameters(parameters)
         if buffer is not None or parameters.camera_pose_source == 'parameters':
             return
         if optional.tf2_ros is not None:
             self._buffer = optional.tf2_ros.Buffer()
             self._listener = optional.tf2_ros.TransformListener(self._buffer, node)
+            self._patient_until = time.monotonic() + TF_PATIENCE
             return
         why = optional.broken.get('tf2_ros', 'it is not installed')
         self._reason = f'tf2_ros cannot be used: {why}'
@@ -81,6 +87,11 @@ class Extrinsics:
         if self._latched:
             return 'tf'
         return f'parameters ({self._reason})' if self._reason else 'parameters'
+
+    @property
+    def waiting(self) -> bool:
+        """Whether tf2 has just begun to listen, and may yet hear of the camera."""
+        return not self._latched and time.monotonic() < self._patient_until
 
     def set_parameters(self, parameters: SegmentationParameters) -> None:
         """Take changed mounting parameters; they hold from the next pose on."""
@@ -111,7 +122,8 @@ class Extrinsics:
             float64 [4, 4]; multiplies points of the optical frame (z ahead, x right, y down).
 
         Raises:
-            ExtrinsicsError: tf2 is in use and has no valid transform at this stamp.
+            ExtrinsicsError: tf2 is in use and has no valid transform at this stamp, or has just
+                begun to listen.
         """
         if self._buffer is None:
             return self._mounting
@@ -146,7 +158,7 @@ class Extrinsics:
 
     def _without_transform(self, reason: str) -> np.ndarray:
         """Fall back to the parameters, unless tf2 is what counts."""
-        if self._latched:
+        if self._latched or self.waiting:
             raise ExtrinsicsError(reason)
         self._reason = reason
         return self._mounting

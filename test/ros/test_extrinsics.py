@@ -1,6 +1,7 @@
 """Where the camera stands: parameters, tf2, and what happens when a transform goes missing."""
 
 import math
+import time
 from types import SimpleNamespace
 
 import numpy as np
@@ -115,6 +116,23 @@ def test_auto_falls_back_only_until_tf_has_spoken(make_node):
     buffer.transform = None
     with pytest.raises(ExtrinsicsError, match='no transform'):
         extrinsics.pose('cam', STAMP)
+
+
+def test_auto_gives_tf_time_to_be_heard_before_it_takes_the_parameters(make_node, monkeypatch):
+    buffer = FakeBuffer()
+    fake = SimpleNamespace(
+        Buffer=lambda: buffer,
+        TransformListener=lambda buffer, node: SimpleNamespace(unregister=lambda: None),
+    )
+    monkeypatch.setattr(optional, 'tf2_ros', fake)
+    monkeypatch.setattr(module, 'TF_PATIENCE', 0.2)
+    extrinsics = Extrinsics(make_node('x'), parameters())
+    assert extrinsics.waiting
+    with pytest.raises(ExtrinsicsError, match='no transform'):
+        extrinsics.pose('cam', STAMP)
+    time.sleep(0.25)
+    assert not extrinsics.waiting
+    assert extrinsics.pose('cam', STAMP)[2, 3] == 1.5
 
 
 def test_auto_does_not_fall_back_when_tf_knows_the_camera_at_another_time(make_node):
