@@ -180,7 +180,7 @@ class FrameHandler:
             self._outputs.publish_camera_info(calibration.message, shown.size, header)
         if wanted.grid:
             self._publish_grid(job, result, calibration, p)
-        else:
+        if not wanted.grid or calibration is None:
             for problem in GRID_PROBLEMS:
                 self._health.clear(problem)
         if wanted.overlay:
