@@ -99,3 +99,14 @@ def test_class_counts_that_no_mask_can_hold(classes):
 def test_options_that_do_not_exist(options):
     with pytest.raises(ModelError, match=next(iter(options))):
         build('deeplabv3plus_mobilenetv2', 11, **options)
+
+
+def test_efficientnet_lite_has_the_norms_its_weights_were_trained_with():
+    with torch.device('meta'):
+        networks = [
+            build(f'{family}_efficientnet_lite0', 3) for family in ('unet', 'deeplabv3plus')
+        ]
+    for network in networks:
+        norms = [m for m in network.encoder.modules() if isinstance(m, torch.nn.BatchNorm2d)]
+        assert len(norms) == 48
+        assert {norm.eps for norm in norms} == {1e-3}
