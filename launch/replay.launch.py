@@ -90,8 +90,8 @@ def arguments() -> list[DeclareLaunchArgument]:
     ]
 
 
-def make_source(context: LaunchContext) -> list[LaunchDescriptionEntity]:
-    """The source node for the one source that was named."""
+def named_source(context: LaunchContext) -> tuple[str, str]:
+    """The argument that names the source, and its value."""
     given = {name: LaunchConfiguration(name).perform(context) for name in SOURCES}
     given = {name: value for name, value in given.items() if value}
     if len(given) != 1:
@@ -99,7 +99,18 @@ def make_source(context: LaunchContext) -> list[LaunchDescriptionEntity]:
             f'name exactly one of {", ".join(f"{name}:=..." for name in SOURCES)}; '
             f'got {", ".join(given) or "none"}'
         )
-    name, uri = given.popitem()
+    return given.popitem()
+
+
+def check_source(context: LaunchContext) -> list[LaunchDescriptionEntity]:
+    """Refuse a wrong command line before any process is started."""
+    named_source(context)
+    return []
+
+
+def make_source(context: LaunchContext) -> list[LaunchDescriptionEntity]:
+    """The source node for the one source that was named."""
+    name, uri = named_source(context)
     transport = LaunchConfiguration('image_transport').perform(context)
     node = Node(
         package='seg_perception',
@@ -153,6 +164,7 @@ def generate_launch_description() -> LaunchDescription:
     return LaunchDescription(
         [
             *arguments(),
+            OpaqueFunction(function=check_source),
             # Its arguments are ours too: what is set on the command line reaches it, and
             # `--show-args` lists them.
             IncludeLaunchDescription(PythonLaunchDescriptionSource(camera)),
