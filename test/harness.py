@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import threading
 import time
 from collections.abc import Callable
@@ -74,6 +75,11 @@ def stamped(message: Any, stamp: float, frame: str) -> Any:
     message.header.stamp.nanosec = nanoseconds % 1_000_000_000
     message.header.frame_id = frame
     return message
+
+
+def free_cells(grid: OccupancyGrid) -> int:
+    """How many cells of a grid are free."""
+    return int((np.array(grid.data, np.int8) == 0).sum())
 
 
 def key(message: Any) -> tuple[int, int]:
@@ -181,6 +187,10 @@ class Bench:
         self.node.end()
         self.node.destroy_node()
         self.peer.destroy_node()
+        # rclpy's lifecycle state machine keeps the node's handle, and with it the DDS participant,
+        # until the garbage collector comes by; participants that pile up can dead-lock Fast DDS.
+        del self.node, self.peer
+        gc.collect()
 
     def until(self, condition: Callable[[], Any], what: str, timeout: float = PATIENCE) -> Any:
         """Wait for a condition; returns its truthy value or fails naming `what`."""

@@ -16,6 +16,7 @@ from harness import (
     WIDTH,
     Bench,
     camera_info,
+    free_cells,
     image,
     key,
     scene,
@@ -26,19 +27,10 @@ from sensor_msgs.msg import CameraInfo, Image
 from tiny_bundle import write_tiny_bundle
 
 
-@pytest.fixture(scope='module')
-def model(tmp_path_factory: pytest.TempPathFactory) -> str:
-    return str(write_tiny_bundle(tmp_path_factory.mktemp('models') / 'tiny'))
-
-
 @pytest.fixture
 def bench(ros: None, model: str) -> Iterator[Bench]:
     with Bench(model=model, stale_after=0.6) as bench:
         yield bench
-
-
-def free_cells(grid: OccupancyGrid) -> int:
-    return int((np.array(grid.data, np.int8) == 0).sum())
 
 
 def recovers(bench: Bench, grids: list[OccupancyGrid]) -> None:

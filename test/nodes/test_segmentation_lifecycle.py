@@ -9,19 +9,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-from harness import PATIENCE, Bench
+from harness import PATIENCE, Bench, free_cells
 from lifecycle_msgs.msg import State, Transition
 from lifecycle_msgs.srv import ChangeState, GetState
-from nav_msgs.msg import OccupancyGrid
 from rcl_interfaces.srv import GetParameters
 from tiny_bundle import write_tiny_bundle
 
 from seg_perception.nodes.processes import NodeProcess, ros_arguments
-
-
-@pytest.fixture(scope='module')
-def model(tmp_path_factory: pytest.TempPathFactory) -> str:
-    return str(write_tiny_bundle(tmp_path_factory.mktemp('models') / 'tiny'))
 
 
 @pytest.fixture
@@ -52,10 +46,6 @@ def state(bench: Bench) -> int:
 
 def topics(bench: Bench) -> set[str]:
     return {name for name, _ in bench.peer.get_topic_names_and_types()}
-
-
-def free_cells(grid: OccupancyGrid) -> int:
-    return int((np.array(grid.data, np.int8) == 0).sum())
 
 
 def test_whole_life_cycle(ros: None, model: str) -> None:

@@ -34,11 +34,6 @@ def cells(message: OccupancyGrid) -> np.ndarray:
     return np.array(message.data, np.int8).reshape(message.info.height, message.info.width)
 
 
-@pytest.fixture(scope='module')
-def model(tmp_path_factory: pytest.TempPathFactory) -> str:
-    return str(write_tiny_bundle(tmp_path_factory.mktemp('models') / 'tiny'))
-
-
 @pytest.fixture
 def bench(ros: None, model: str) -> Iterator[Bench]:
     with Bench(model=model) as bench:

@@ -9,28 +9,17 @@ from typing import Any
 
 import numpy as np
 import pytest
-from harness import Bench, camera_info, image, key, scene
+from harness import Bench, camera_info, free_cells, image, key, scene
 from lifecycle_msgs.msg import State
-from nav_msgs.msg import OccupancyGrid
 from rclpy.lifecycle import TransitionCallbackReturn
-from tiny_bundle import write_tiny_bundle
 
 SUCCESS, FAILURE = TransitionCallbackReturn.SUCCESS, TransitionCallbackReturn.FAILURE
-
-
-@pytest.fixture(scope='module')
-def model(tmp_path_factory: pytest.TempPathFactory) -> str:
-    return str(write_tiny_bundle(tmp_path_factory.mktemp('models') / 'tiny'))
 
 
 @pytest.fixture
 def bench(ros: None, model: str) -> Iterator[Bench]:
     with Bench(model=model, stale_after=0.6) as bench:
         yield bench
-
-
-def free_cells(grid: OccupancyGrid) -> int:
-    return int((np.array(grid.data, np.int8) == 0).sum())
 
 
 class Network:
