@@ -25,7 +25,8 @@ def add_commands(subparsers: argparse._SubParsersAction) -> None:
             'Render a random street on the CPU. With --out: a drive as a video (.mp4, .avi) or a '
             'folder of pictures, and beside it its calibration (<name>_camera.yaml, as '
             'camera_calibration writes it) and the mounting (<name>_mounting.yaml, a parameter '
-            'file for segmentation_node). With --dataset: images/ and labels/ for training.'
+            'file for segmentation_node). With --dataset: images/, labels/ (CamVid ids) and '
+            'instances.json (COCO format) for training.'
         ),
     )
     command.add_argument('--seed', type=int, default=7, help='which street (default 7)')
@@ -40,7 +41,7 @@ def add_commands(subparsers: argparse._SubParsersAction) -> None:
     )
     target = command.add_mutually_exclusive_group(required=True)
     target.add_argument('--out', type=Path, help='video file or folder to write')
-    target.add_argument('--dataset', type=Path, help='folder for images/ and labels/')
+    target.add_argument('--dataset', type=Path, help='folder for images/, labels/, instances.json')
     command.add_argument('--count', type=int, default=600, help='frames of the dataset')
     command.add_argument(
         '--supersample',
@@ -88,7 +89,7 @@ def _dataset(args: argparse.Namespace, width: int, height: int) -> int:
         raise SourceError(f'--count {args.count}: ask for at least one frame')
     with _progress(args.count, 'rendering') as bar:
         write_dataset(args.dataset, args.count, width, height, seed=args.seed, progress=bar.update)
-    print(f'{args.count} frames {width}x{height} with labels in {args.dataset}')
+    print(f'{args.count} frames {width}x{height} with labels and instances in {args.dataset}')
     return 0
 
 

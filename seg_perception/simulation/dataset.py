@@ -1,4 +1,4 @@
-"""Writes rendered streets as a training set: ``images/*.jpg`` and ``labels/*.png``."""
+"""Writes rendered streets as a training set: ``images/``, ``labels/`` and ``instances.json``."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from pathlib import Path
 import cv2
 
 from seg_perception.core.errors import SourceError
+from seg_perception.simulation.coco import InstanceList
 from seg_perception.simulation.drive import frames
 
 FRAMES_A_SCENE = 4
@@ -24,7 +25,7 @@ def write_dataset(
     seed: int = 0,
     progress: Callable[[int], None] | None = None,
 ) -> Path:
-    """Render ``count`` varied frames with CamVid labels into a folder.
+    """Render ``count`` varied frames with CamVid labels and COCO instances into a folder.
 
     Scenes take the seeds ``seed * 100000, seed * 100000 + 1, ...``, a few frames each, so sets
     of different seeds share no street.
@@ -41,7 +42,7 @@ def write_dataset(
             (root / name).mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise SourceError(f'cannot write a dataset to {root}: {error}') from error
-    done, number = 0, seed * 100_000
+    done, number, things = 0, seed * 100_000, InstanceList()
     while done < count:
         share = min(FRAMES_A_SCENE, count - done)
         drive = frames(number, share, 1 / _SPACING, width=width, height=height)
@@ -52,8 +53,10 @@ def write_dataset(
             kept = cv2.imwrite(str(root / 'images' / f'{name}.jpg'), picture, quality)
             if not kept or not cv2.imwrite(str(root / 'labels' / f'{name}.png'), frame.mask):
                 raise SourceError(f'cannot write {name} to {root}: is the disk full?')
+            things.add(f'{name}.jpg', frame.instances, frame.kinds)
             done += 1
             if progress:
                 progress(1)
         number += 1
+    things.write(root / 'instances.json')
     return root

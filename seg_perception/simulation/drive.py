@@ -30,6 +30,8 @@ class SimFrame:
         T_odom_base: 4x4 odometry, ``base_link`` (on the ground) in ``odom`` (the world).
         mask: uint8 [h,w] CamVid class ids, 255 unlabelled; None where truth was not asked for.
         instances: uint16 [h,w], 0 none, else the number of a vehicle or person; or None.
+        kinds: uint8 [h,w], COCO category id of the thing (rider and bicycle apart), 0 none; or
+            None.
         depth: float32 [h,w] m along the optical axis, inf in the sky; or None.
         scene: the street it was taken in.
     """
@@ -43,6 +45,7 @@ class SimFrame:
     T_odom_base: np.ndarray
     mask: np.ndarray | None
     instances: np.ndarray | None
+    kinds: np.ndarray | None
     depth: np.ndarray | None
     scene: Scene
 
@@ -176,6 +179,7 @@ def frames(
                 base,
                 lens.apply(seen.mask, exact=True),
                 lens.apply(seen.instances, exact=True),
+                lens.apply(seen.kinds, exact=True),
                 lens.apply(seen.depth, exact=True),
                 scene,
             )

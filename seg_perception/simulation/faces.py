@@ -20,7 +20,8 @@ class FaceTable(NamedTuple):
 
     Attributes:
         normal: [n,3] and offset [n]: the plane normal . p = offset, in its node's frame.
-        label: uint8 [n] class id; instance: uint16 [n]; ground: uint8 [n], 1 for ground.
+        label: uint8 [n] class id; instance: uint16 [n]; kind: uint8 [n] COCO category id or 0;
+            ground: uint8 [n], 1 for ground.
         node: int32 [n], which pose carries it.
     """
 
@@ -28,6 +29,7 @@ class FaceTable(NamedTuple):
     offset: np.ndarray
     label: np.ndarray
     instance: np.ndarray
+    kind: np.ndarray
     ground: np.ndarray
     node: np.ndarray
 
@@ -57,6 +59,7 @@ class Faces:
                 np.einsum('nk,nk->n', normal, points.mean(axis=1)),
                 np.full(n, material.label, np.uint8),
                 np.full(n, material.instance, np.uint16),
+                np.full(n, material.kind, np.uint8),
                 np.full(n, material.layer in _GROUND, np.uint8),
                 np.full(n, node, np.int32),
             )
@@ -71,7 +74,7 @@ class Faces:
         """All faces so far."""
         if self._table is None:
             columns = [np.concatenate(c) for c in zip(*self._parts, strict=True)]
-            sky = (np.zeros((1, 3)), 1.0, SKY, 0, 0, 0)
+            sky = (np.zeros((1, 3)), 1.0, SKY, 0, 0, 0, 0)
             rows = zip(sky, columns, strict=True)
             self._table = FaceTable(
                 *(np.concatenate([np.atleast_1d(np.asarray(a, c.dtype)), c]) for a, c in rows)
@@ -88,7 +91,7 @@ class Faces:
         Args:
             camera_matrix: [3,3]; poses: [k,4,4] of the nodes; world_optical: 4x4 of the camera.
         """
-        normal, offset, _, _, _, node = self.table
+        normal, offset, node = self.table.normal, self.table.offset, self.table.node
         moving = np.flatnonzero(node)
         n, d = normal.copy(), offset.copy()
         turn, shift = poses[node[moving], :3, :3], poses[node[moving], :3, 3]

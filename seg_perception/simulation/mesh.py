@@ -15,6 +15,8 @@ import numpy as np
 SKY, BUILDING, POLE, ROAD, PAVEMENT, TREE, SIGN, FENCE, CAR, PEDESTRIAN, BICYCLIST = range(11)
 """CamVid's eleven class ids; grass and hedges are TREE there (its 'VegetationMisc')."""
 UNLABELLED = 255
+PERSON, BICYCLE, MOTOR_CAR, BUS, TRUCK = 1, 2, 3, 6, 8
+"""COCO's category ids of the things there are (https://cocodataset.org); 0 is no thing."""
 
 # Drawing order. The ground layers are painted one over the other without depth tests against
 # each other, so decals (markings, patches) never fight with the surface they lie on.
@@ -30,12 +32,14 @@ class Material:
         layer: one of LAYERS.
         label: CamVid class id, or 255.
         instance: 0 for stuff, else the scene-wide number of the thing.
+        kind: COCO category id, 0 for stuff; a rider and the bicycle share an instance, not a kind.
     """
 
     texture: str = 'white'
     layer: str = 'solid'
     label: int = UNLABELLED
     instance: int = 0
+    kind: int = 0
 
 
 @dataclass

@@ -7,7 +7,16 @@ from functools import lru_cache
 
 import numpy as np
 
-from seg_perception.simulation.mesh import BICYCLIST, PEDESTRIAN, Material, Mesh, ellipsoid, tube
+from seg_perception.simulation.mesh import (
+    BICYCLE,
+    BICYCLIST,
+    PEDESTRIAN,
+    PERSON,
+    Material,
+    Mesh,
+    ellipsoid,
+    tube,
+)
 
 SKIN = [(0.86, 0.68, 0.56), (0.72, 0.52, 0.40), (0.48, 0.33, 0.25), (0.90, 0.74, 0.64)]
 CLOTH = [
@@ -28,11 +37,15 @@ PHASES = 8
 
 
 class _Figure:
-    """Adds limbs of one label to a mesh."""
+    """Adds limbs of one label to a mesh; ``kind`` is the COCO category of what comes next."""
 
-    def __init__(self, label: int):
+    def __init__(self, label: int, kind: int = PERSON):
         self.mesh = Mesh()
-        self.material = Material('white', label=label)
+        self.label, self.kind = label, kind
+
+    @property
+    def material(self) -> Material:
+        return Material('white', label=self.label, kind=self.kind)
 
     def limb(self, a, b, r0, r1, tint, sides=7):
         points, normals = tube(a, b, r0, r1, sides)
@@ -96,7 +109,7 @@ def _wheel(figure: _Figure, x: float, radius: float) -> None:
 def cyclist_mesh(variant: int, phase: int) -> Mesh:
     """Return a rider on a bicycle, x forward, wheels on the ground; phase 0..PHASES-1."""
     skin, coat, legs, hair, rng = _choose(variant + 7919)
-    figure = _Figure(BICYCLIST)
+    figure = _Figure(BICYCLIST, BICYCLE)
     frame = CLOTH[rng.integers(len(CLOTH))]
     for x in (-0.52, 0.52):
         _wheel(figure, x, 0.34)
@@ -123,6 +136,7 @@ def cyclist_mesh(variant: int, phase: int) -> Mesh:
         5,
     )
     figure.ball(np.add(seat, (0, 0, 0.03)), (0.13, 0.07, 0.035), (0.06,) * 3, 3, 6)
+    figure.kind = PERSON
     turn = 2 * np.pi * phase / PHASES
     for side, angle in ((1, turn), (-1, turn + np.pi)):
         pedal = np.add(crank, (0.16 * np.cos(angle), 0.1 * side, 0.16 * np.sin(angle)))

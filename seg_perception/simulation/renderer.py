@@ -60,12 +60,14 @@ class Rendered:
         image: uint8 [h,w,3] RGB.
         mask: uint8 [h,w] CamVid class ids, 255 unlabelled.
         instances: uint16 [h,w], 0 = none, else the mover's number.
+        kinds: uint8 [h,w], COCO category id of the thing, 0 = none.
         depth: float32 [h,w] m along the optical axis, inf where there is sky.
     """
 
     image: np.ndarray
     mask: np.ndarray | None = None
     instances: np.ndarray | None = None
+    kinds: np.ndarray | None = None
     depth: np.ndarray | None = None
 
 
@@ -310,7 +312,8 @@ class StreetRenderer:
         if not truth:
             return Rendered(image)
         labels, instances = look_up(table.label, codes), look_up(table.instance, codes)
-        return Rendered(image, labels, instances, depth_of(planes, codes))
+        kinds = look_up(table.kind, codes)
+        return Rendered(image, labels, instances, kinds, depth_of(planes, codes))
 
     def close(self) -> None:
         """Free the buffers and the scene graph."""

@@ -7,7 +7,10 @@ from functools import lru_cache
 import numpy as np
 
 from seg_perception.simulation.mesh import (
+    BUS,
     CAR,
+    MOTOR_CAR,
+    TRUCK,
     Material,
     Mesh,
     grid_normals,
@@ -134,8 +137,9 @@ def vehicle_mesh(variant: int) -> Mesh:
     its middle."""
     outline = OUTLINES[variant // 100]
     mesh = Mesh()
-    paint = Material(f'vehicle:{variant}', label=CAR)
-    plain = Material('white', label=CAR)
+    kind = {'bus': BUS, 'van': TRUCK}.get(outline.name, MOTOR_CAR)
+    paint = Material(f'vehicle:{variant}', label=CAR, kind=kind)
+    plain = Material('white', label=CAR, kind=kind)
     _body(outline, mesh, paint)
     _ends(outline, mesh, paint)
     _wheels(outline, mesh, plain)
