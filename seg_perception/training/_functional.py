@@ -29,6 +29,20 @@ def cross_entropy(
     return total / mass.clamp_min(1e-6)
 
 
+def set_cross_entropy(
+    logits: torch.Tensor, target: torch.Tensor, chosen: torch.Tensor, membership: torch.Tensor
+) -> torch.Tensor:
+    """Return the mean of -log(summed probability of the members) over the chosen pixels.
+
+    Args:
+        chosen: bool [N,H,W], at least one; there the target is C + the number of a set.
+        membership: bool [G,C], which classes belong to which set.
+    """
+    picked = _precise(logits).permute(0, 2, 3, 1)[chosen].log_softmax(1)
+    members = membership[target[chosen].long() - membership.shape[1]]
+    return -picked.masked_fill(~members, -torch.inf).logsumexp(1).mean()
+
+
 def dice(
     logits: torch.Tensor, target: torch.Tensor, smooth: float = 1.0, ignore_index: int = IGNORE
 ) -> torch.Tensor:

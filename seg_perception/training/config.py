@@ -27,8 +27,11 @@ class TrainingConfig:
         architecture: a name of ``zoo.registry``; ``options`` go to its builder.
         labels: label set of the datasets (``config/labels/<labels>.yaml``).
         data: ``[{root, share}]``, folders with ``images/`` and ``labels/`` and their share of
-            the draws. Relative roots are relative to the working folder.
+            the draws. Relative roots are relative to the working folder. An entry may have
+            ``classes``, own id -> class name or list of names (any of them; see
+            ``training.coarse``), and ``exclude``, shell patterns of file stems kept out.
         validation: one such root, scored during the run, or None.
+        initial: a checkpoint whose averaged weights the run starts from, or None.
         encoder_weights: a name of ``zoo.pretrained``, or None for random initialisation.
         freeze: module names kept as they were loaded, weights and statistics.
         crop: (height, width) in pixels. scale: zoom range before the crop.
@@ -55,6 +58,7 @@ class TrainingConfig:
     data: list[dict[str, Any]]
     validation: str | None = None
     options: dict[str, Any] = field(default_factory=dict)
+    initial: str | None = None
     encoder_weights: str | None = None
     freeze: list[str] = field(default_factory=list)
     crop: tuple[int, int] = (256, 352)
@@ -98,8 +102,7 @@ class TrainingConfig:
         if not 0 <= self.ema < 1:
             raise TrainingError(f'ema must be in 0..1 (1 excluded), got {self.ema}')
         for entry in self.data:
-            if set(entry) != {'root', 'share'}:
-                raise TrainingError(f'each data entry is {{root, share}}, got {entry}')
+            _check_entry(entry)
         if not self.data:
             raise TrainingError('data lists no folder to train on')
 
@@ -164,6 +167,18 @@ class TrainingConfig:
         """Return plain values that ``from_dict`` reads back."""
         values = dataclasses.asdict(self)
         return {**values, **{key: list(values[key]) for key in _PAIRS}}
+
+
+def _check_entry(entry: object) -> None:
+    needed, known = {'root', 'share'}, {'root', 'share', 'classes', 'exclude'}
+    if not isinstance(entry, dict) or not needed <= set(entry) <= known:
+        raise TrainingError(
+            f'each data entry is {{root, share}}, with classes and exclude if need be, got {entry}'
+        )
+    if not isinstance(entry.get('classes', {}), dict):
+        raise TrainingError(f'classes must map label ids to class names, got {entry["classes"]}')
+    if not isinstance(entry.get('exclude', []), list):
+        raise TrainingError(f'exclude must be a list of patterns, got {entry["exclude"]!r}')
 
 
 def _is_number(value: object) -> bool:

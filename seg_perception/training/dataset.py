@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Protocol
 
 import albumentations as A
 import cv2
@@ -11,7 +12,7 @@ import torch
 from torch.utils.data import Dataset
 
 from seg_perception.core.errors import DatasetError
-from seg_perception.evaluation.dataset import IGNORE, FolderDataset
+from seg_perception.evaluation.dataset import IGNORE
 
 
 def training_augmentation(height: int, width: int, scale: tuple[float, float]) -> A.Compose:
@@ -53,11 +54,19 @@ def training_augmentation(height: int, width: int, scale: tuple[float, float]) -
     )
 
 
+class Pictures(Protocol):
+    """Pairs of uint8 [H,W,3] RGB and uint8 [H,W] labels; a reproducible order is ours to make."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int) -> tuple[np.ndarray, np.ndarray]: ...
+
+
 @dataclass(frozen=True)
 class Source:
     """One dataset of a mix and its share of the draws (shares are normalised)."""
 
-    data: FolderDataset
+    data: Pictures
     share: float
 
 

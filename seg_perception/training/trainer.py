@@ -16,11 +16,12 @@ from tqdm import tqdm
 
 from seg_perception.core.errors import ModelError, TrainingError
 from seg_perception.core.labels import LabelSet
-from seg_perception.evaluation.dataset import FolderDataset
+from seg_perception.evaluation.dataset import IGNORE, FolderDataset
 from seg_perception.evaluation.metrics import ConfusionMatrix, SegmentationScores
 from seg_perception.training import losses
 from seg_perception.training.checkpoint import load_checkpoint, save_checkpoint
 from seg_perception.training.class_weights import class_weights
+from seg_perception.training.coarse import ClassGroups, CoarseLoss, MappedDataset
 from seg_perception.training.config import TrainingConfig
 from seg_perception.training.dataset import MixedStream, Source, training_augmentation
 from seg_perception.zoo.pretrained import load_encoder
@@ -64,18 +65,33 @@ class Trainer:
                 )
             load_encoder(model.encoder, config.encoder_weights)
         self.model = model.to(self.device, memory_format=torch.channels_last)
+        if config.initial:
+            self._load_initial(Path(config.initial))
         self.frozen = self._freeze()
         self.average = {key: value.clone() for key, value in self.model.state_dict().items()}
         self.optimizer = self._optimizer()
         self.step = 0
         self.seconds = 0.0
-        self.sources = [
-            Source(
-                FolderDataset(Path(entry['root']), len(self.labels), cache=True), entry['share']
-            )
-            for entry in config.data
-        ]
+        self.groups = ClassGroups(self.labels)
+        self.sources = [Source(self._dataset(entry), entry['share']) for entry in config.data]
         self.loss = self._loss().to(self.device)
+
+    def _load_initial(self, path: Path) -> None:
+        state = load_checkpoint(path)
+        try:
+            self.model.load_state_dict(state['average'])
+        except (KeyError, RuntimeError) as error:
+            raise TrainingError(
+                f'initial: {path} does not fit {self.config.architecture}: {error}'
+            ) from error
+
+    def _dataset(self, entry: dict) -> MappedDataset:
+        classes = entry.get('classes')
+        # Ids that `classes` does not name are ignored, so any of them may occur.
+        known = len(self.labels) if classes is None else IGNORE
+        folder = FolderDataset(Path(entry['root']), known, cache=True)
+        table = None if classes is None else self.groups.table(classes)
+        return MappedDataset(folder, table, len(self.labels), entry.get('exclude', ()))
 
     def _freeze(self) -> list[nn.Module]:
         try:
@@ -115,7 +131,8 @@ class Trainer:
             'focal': losses.FocalLoss(config.focal_gamma, weight),
             'ohem': losses.OhemLoss(config.ohem_threshold, config.ohem_share, weight),
         }
-        return losses.WeightedSum([(factor, made[key]) for key, factor in config.loss.items()])
+        total = losses.WeightedSum([(factor, made[key]) for key, factor in config.loss.items()])
+        return CoarseLoss(total, self.groups.membership()) if self.groups.groups else total
 
     def rate(self, step: int) -> float:
         """Return the learning rate factor (0..1) of a step."""
