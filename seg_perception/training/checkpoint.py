@@ -8,9 +8,9 @@ from typing import Any
 
 import torch
 
-from seg_perception.core.errors import TrainingError
+from seg_perception.zoo.checkpoint import VERSION, load_checkpoint
 
-VERSION = 1
+__all__ = ['VERSION', 'load_checkpoint', 'save_checkpoint']
 
 
 def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
@@ -18,20 +18,3 @@ def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
     beside = path.with_suffix('.partial')
     torch.save({'version': VERSION, **state}, beside)
     os.replace(beside, path)
-
-
-def load_checkpoint(path: Path) -> dict[str, Any]:
-    """Read a checkpoint without unpickling anything but tensors and plain values.
-
-    Raises:
-        TrainingError: missing, truncated, or not a checkpoint of this package.
-    """
-    try:
-        state = torch.load(path, map_location='cpu', weights_only=True)
-    except FileNotFoundError:
-        raise TrainingError(f'{path} does not exist') from None
-    except Exception as error:  # torch raises many kinds for a damaged archive
-        raise TrainingError(f'{path} cannot be read as a checkpoint: {error}') from error
-    if not isinstance(state, dict) or state.get('version') != VERSION:
-        raise TrainingError(f'{path} is not a version {VERSION} checkpoint of seg_perception')
-    return state
