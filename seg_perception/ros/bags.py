@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -11,9 +10,9 @@ from rclpy.serialization import deserialize_message
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
 from seg_perception.core.errors import ImageError, SourceError
-from seg_perception.ros.cut_bags import CutMcap, CutSqlite
+from seg_perception.ros.bag_reader import BagReader, BagTopic
 from seg_perception.ros.images import compressed_to_frame, to_frame
-from seg_perception.ros.sources import BAG_SUFFIXES, Report, Source, SourceFrame, natural_key
+from seg_perception.ros.sources import Report, Source, SourceFrame
 
 RAW = 'sensor_msgs/msg/Image'
 COMPRESSED = 'sensor_msgs/msg/CompressedImage'
@@ -21,12 +20,8 @@ INFO = 'sensor_msgs/msg/CameraInfo'
 
 
 @dataclass(frozen=True)
-class ImageTopic:
-    """An image topic of a bag: its name, message type and number of messages."""
-
-    name: str
-    type: str
-    count: int
+class ImageTopic(BagTopic):
+    """An image topic of a bag."""
 
     @property
     def base(self) -> str:
@@ -59,15 +54,12 @@ class BagSource(Source):
     ):
         super().__init__(f'bag {path}', rate=rate, report=report)
         self._path = path.expanduser()
-        if not self._path.exists():
-            raise SourceError(f'{path}: no such bag')
         self._warned: set[str] = set()
-        with self._readers() as readers:
-            connections = [c for reader in readers for c in reader.connections]
-            self.topic = choose_topic(_image_topics(connections), topic, keep_compressed, path)
-            self._keep = keep_compressed
-            self._info_topic = self._choose_info(connections, camera_info_topic)
-            seconds = (max(r.end_time for r in readers) - min(r.start_time for r in readers)) / 1e9
+        self._bag = BagReader(path, self._warn_once)
+        self.topic = choose_topic(image_topics(self._bag.topics), topic, keep_compressed, path)
+        self._keep = keep_compressed
+        self._info_topic = self._choose_info(self._bag.topics, camera_info_topic)
+        seconds = self._bag.seconds
         self.count = self.topic.count
         recorded = (self.count - 1) / seconds if self.count > 1 and seconds > 0 else 0.0
         self.rate = rate or recorded
@@ -83,13 +75,13 @@ class BagSource(Source):
     def frames(self) -> Iterator[SourceFrame]:
         index, first_ns, info = 0, None, self._first_info
         wanted = {self.topic.name, self._info_topic}
-        for name, log_ns, raw in self._messages(wanted):
+        for recorded in self._bag.messages(wanted):
             if self._stopping.is_set():
                 return
-            if name == self._info_topic:
-                info = self._deserialize(raw, CameraInfo) or info
+            if recorded.topic == self._info_topic:
+                info = self._deserialize(recorded.raw, CameraInfo) or info
                 continue
-            frame = self._frame(raw, index)
+            frame, log_ns = self._frame(recorded.raw, index), recorded.log_ns
             if frame is None:
                 continue
             first_ns = log_ns if first_ns is None else first_ns
@@ -136,9 +128,9 @@ class BagSource(Source):
             self._warned.add(text)
             self._report(text)
 
-    def _choose_info(self, connections: list, asked: str) -> str:
+    def _choose_info(self, topics: list[BagTopic], asked: str) -> str:
         """Name the calibration's topic: the asked one, or the image topic's sibling."""
-        present = sorted({c.topic for c in connections if c.msgtype == INFO})
+        present = sorted({t.name for t in topics if t.type == INFO})
         if asked:
             if asked not in present:
                 raise SourceError(
@@ -153,8 +145,8 @@ class BagSource(Source):
         """Read the first calibration: pictures recorded before it are given it too."""
         if not self._info_topic:
             return None
-        for _, _, raw in self._messages({self._info_topic}):
-            info = self._deserialize(raw, CameraInfo)
+        for recorded in self._bag.messages({self._info_topic}):
+            info = self._deserialize(recorded.raw, CameraInfo)
             if info is not None:
                 return info
         return None
@@ -162,72 +154,14 @@ class BagSource(Source):
     def _find_size(self) -> tuple[int, int]:
         """(width, height) of the first picture that can be read."""
         skipped = self.skipped
-        for _, _, raw in self._messages({self.topic.name}):
+        for recorded in self._bag.messages({self.topic.name}):
             keep, self._keep = self._keep, False
-            frame = self._frame(raw, 0)
+            frame = self._frame(recorded.raw, 0)
             self._keep = keep
             if frame is not None:
                 self.skipped = skipped  # the pass counts them itself
                 return frame.pixels.shape[1], frame.pixels.shape[0]
         raise SourceError(f'{self._path}: no picture of {self.topic.name} can be read')
-
-    def _messages(self, topics: set[str]) -> Iterator[tuple[str, int, bytes]]:
-        """Give (topic, recording time in ns, bytes) as far as the bag can be read."""
-        given = 0
-        with self._readers() as readers:
-            for reader in readers:
-                wanted = [c for c in reader.connections if c.topic in topics]
-                if not wanted:
-                    continue
-                try:
-                    for connection, log_ns, raw in reader.messages(wanted):
-                        yield connection.topic, log_ns, raw
-                        given += 1
-                except Exception as error:  # storage plug-ins raise whatever their parsers do
-                    self._warn_once(
-                        f'{reader.path}: damaged, read no further than {given} messages of '
-                        f'{" and ".join(sorted(topics - {""}))} ({_text(error)})'
-                    )
-
-    @contextmanager
-    def _readers(self) -> Iterator[list]:
-        """Open the bag: as a whole, else file by file, mending what was cut off."""
-        try:
-            from rosbags.rosbag2 import Reader
-        except ImportError as error:
-            raise SourceError(
-                f"{self._path}: reading bags needs 'rosbags': pip install rosbags"
-            ) from error
-        with ExitStack() as stack:
-            try:
-                readers = [stack.enter_context(Reader(self._path))]
-            except Exception as error:  # a bag without its metadata, or with a damaged file
-                readers = self._open_files(Reader, stack, _text(error))
-            yield readers
-
-    def _open_files(self, reader_class: type, stack: ExitStack, why: str) -> list:
-        files = [self._path]
-        if self._path.is_dir():
-            files = [f for f in self._path.iterdir() if f.suffix in BAG_SUFFIXES]
-        readers, errors = [], [why]
-        for file in sorted(files, key=lambda f: natural_key(f.name)):
-            ways = [lambda f=file: reader_class(f)]
-            if file.suffix == '.mcap':
-                ways.append(lambda f=file: reader_class(CutMcap(f)))
-            else:
-                ways.append(lambda f=file: CutSqlite(f))
-            for open_it in ways:
-                try:
-                    readers.append(stack.enter_context(open_it()))
-                    break
-                except Exception as error:
-                    errors.append(f'{file.name}: {_text(error)}')
-        if not readers:
-            raise SourceError(f'{self._path}: not a readable rosbag2: {"; ".join(errors)}')
-        self._warn_once(
-            f'{self._path}: damaged or cut off, read as far as it goes ({"; ".join(errors)})'
-        )
-        return readers
 
 
 def choose_topic(
@@ -258,15 +192,10 @@ def choose_topic(
     return min(fitting, key=lambda t: t.type == COMPRESSED)
 
 
-def _image_topics(connections: list) -> list[ImageTopic]:
-    """Sum the connections of a bag up into its non-empty image topics, by name."""
-    counts: dict[tuple[str, str], int] = {}
-    for connection in connections:
-        if connection.msgtype in (RAW, COMPRESSED):
-            key = (connection.topic, connection.msgtype)
-            counts[key] = counts.get(key, 0) + connection.msgcount
-    return [ImageTopic(name, kind, n) for (name, kind), n in sorted(counts.items()) if n]
-
-
-def _text(error: BaseException) -> str:
-    return str(error).strip() or type(error).__name__
+def image_topics(topics: list[BagTopic]) -> list[ImageTopic]:
+    """Return the image topics of a bag that have messages, by name."""
+    return [
+        ImageTopic(t.name, t.type, t.count)
+        for t in topics
+        if t.type in (RAW, COMPRESSED) and t.count
+    ]
