@@ -15,8 +15,9 @@ from seg_perception.core.errors import DatasetError, ParameterError
 from seg_perception.evaluation.semantic import Evaluation, evaluate_each
 from seg_perception.evaluation.strategies import Strategies, Tiles, Views, comparison, gains
 from seg_perception.runtime.bundle import DESCRIPTION, Bundle
+from seg_perception.runtime.engine import PRECISIONS
 from seg_perception.runtime.semantic import SemanticSegmenter
-from seg_perception.runtime.session import PRECISIONS, PROVIDERS
+from seg_perception.runtime.session import PROVIDERS
 
 #: Dataset -> label set of its label maps; None: the model's own.
 DATASETS = {'camvid': 'camvid', 'folder': None}

@@ -15,9 +15,10 @@ from seg_perception.core.errors import BundleError, LabelSetError, SegPerception
 from seg_perception.core.labels import LabelSet
 from seg_perception.runtime import importer
 from seg_perception.runtime.bundle import Bundle, bundle_folders
+from seg_perception.runtime.engine import PRECISIONS
 from seg_perception.runtime.schema import COLORS
 from seg_perception.runtime.semantic import SemanticSegmenter
-from seg_perception.runtime.session import PRECISIONS, PROVIDERS
+from seg_perception.runtime.session import PROVIDERS
 
 #: Timed runs of `models check`, after the warm-up.
 CHECK_RUNS = 5

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from seg_perception.core.errors import BundleError, ProviderError
-from seg_perception.runtime.session import Session, SessionOptions, TensorInfo
+from seg_perception.runtime.engine import Session, SessionOptions, TensorInfo
 
 _ENGINES = {
     'tensorrt': 'TensorrtExecutionProvider',

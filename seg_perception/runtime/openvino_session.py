@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from seg_perception.core.errors import BundleError, ProviderError
-from seg_perception.runtime.session import Session, SessionOptions, TensorInfo
+from seg_perception.runtime.engine import Session, SessionOptions, TensorInfo
 
 #: Input shapes whose compiled networks are kept: one per camera resolution in use, and per
 #: scale of test-time augmentation (six are usual).

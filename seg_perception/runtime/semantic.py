@@ -13,8 +13,9 @@ from seg_perception.core.errors import BundleError, ImageError
 from seg_perception.core.labels import LabelSet
 from seg_perception.core.results import UNLABELLED, SemanticResult
 from seg_perception.runtime.bundle import Bundle
+from seg_perception.runtime.engine import Session, TensorInfo
 from seg_perception.runtime.metadata import check_metadata
-from seg_perception.runtime.session import Session, TensorInfo, open_session
+from seg_perception.runtime.session import open_session
 
 #: A dynamic network takes the picture's shape up to this ratio of its sides. Beyond it, the
 #: least side that it can take times the length the other would have is out of all proportion:
