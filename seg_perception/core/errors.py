@@ -25,6 +25,10 @@ class ExtrinsicsError(SegPerceptionError):
     """The camera's pose is not known at the asked time."""
 
 
+class OdometryError(SegPerceptionError):
+    """Where the robot was at the asked time is not known."""
+
+
 class ParameterError(SegPerceptionError):
     """A node parameter is out of range or inconsistent with another."""
 
