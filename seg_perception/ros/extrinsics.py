@@ -16,7 +16,7 @@ from rclpy.time import Time
 from seg_perception.core.errors import ExtrinsicsError
 from seg_perception.core.ground import pose_from_mounting
 from seg_perception.ros import optional
-from seg_perception.ros.parameters import SegmentationParameters
+from seg_perception.ros.camera_parameters import CameraPoseParameters
 
 #: Seconds that a new tf2 listener is given to hear of the camera before `auto` takes the
 #: parameters: until then their pose, perhaps never set, would free ground that nobody sees.
@@ -46,7 +46,7 @@ class Extrinsics:
 
     Args:
         node: on which the tf2 listener subscribes.
-        parameters: source, mounting and `grid.frame_id`.
+        parameters: source, mounting and base frame.
         buffer: a tf2 buffer that is already filled; without it the node gets its own.
 
     Raises:
@@ -56,7 +56,7 @@ class Extrinsics:
     def __init__(
         self,
         node: Node,
-        parameters: SegmentationParameters,
+        parameters: CameraPoseParameters,
         buffer: TransformBuffer | None = None,
     ) -> None:
         self._listener: Any = None
@@ -93,7 +93,7 @@ class Extrinsics:
         """Whether tf2 has just begun to listen, and may yet hear of the camera."""
         return not self._latched and time.monotonic() < self._patient_until
 
-    def set_parameters(self, parameters: SegmentationParameters) -> None:
+    def set_parameters(self, parameters: CameraPoseParameters) -> None:
         """Take changed mounting parameters; they hold from the next pose on."""
         mounting = pose_from_mounting(
             parameters.camera_pose_x,
@@ -105,7 +105,7 @@ class Extrinsics:
         )
         mounting.setflags(write=False)
         self._mounting = mounting
-        self._base_frame = parameters.grid_frame_id
+        self._base_frame = parameters.base_frame
         self._timeout = Duration(seconds=parameters.camera_pose_tf_timeout)
 
     def pose(self, frame_id: str, stamp: TimeMessage) -> np.ndarray:

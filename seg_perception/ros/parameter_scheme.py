@@ -74,8 +74,12 @@ def ros_name(field: dataclasses.Field) -> str:
 
 
 def fields_by_ros_name(cls: type) -> dict[str, dataclasses.Field]:
-    """Return the fields that are parameters, in the order of their declaration."""
-    return {ros_name(f): f for f in dataclasses.fields(cls) if _INFO in f.metadata}
+    """Return the fields that are parameters: those of no group first, then group by group."""
+    fields = [f for f in dataclasses.fields(cls) if _INFO in f.metadata]
+    # A class that inherits groups and adds to them, or adds fields of none, mixes them up.
+    groups = list(dict.fromkeys(['', *(info_of(f).group for f in fields)]))
+    fields.sort(key=lambda f: groups.index(info_of(f).group))
+    return {ros_name(f): f for f in fields}
 
 
 def check_values(instance: Any) -> None:

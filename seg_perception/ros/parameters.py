@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from functools import cached_property
 
 from seg_perception.core.errors import GroundError, ParameterError
 from seg_perception.core.ground import GridSpec, ProjectionOptions
 from seg_perception.core.labels import Role
+from seg_perception.ros.camera_parameters import (
+    CameraPoseParameters,
+    ManagedParameters,
+    ModelParameters,
+)
 from seg_perception.ros.parameter_scheme import (
     check_frame_id,
     check_values,
@@ -31,12 +35,9 @@ __all__ = [
     'render_yaml',
 ]
 
-PROVIDERS = ('auto', 'tensorrt', 'cuda', 'openvino', 'cpu')
-RELIABILITIES = ('auto', 'reliable', 'best_effort')
-
 
 @dataclass(frozen=True)
-class SegmentationParameters:
+class SegmentationParameters(CameraPoseParameters, ManagedParameters, ModelParameters):
     """Parameters of segmentation_node; an instance is always valid.
 
     Raises:
@@ -49,23 +50,6 @@ class SegmentationParameters:
         'its folder.',
         reconfigure=True,
     )
-    provider: str = parameter(
-        'auto',
-        'What runs the network. auto takes the first that works here, in this order; a named one '
-        'that does not work is an error, never replaced by the CPU.',
-        choices=PROVIDERS,
-        reconfigure=True,
-    )
-    precision: str = parameter(
-        'auto',
-        'Arithmetic of the network. auto leaves it to the provider, which may use bf16 or fp16 '
-        'where the hardware is faster with it.',
-        choices=('auto', 'fp32'),
-        reconfigure=True,
-    )
-    threads: int = parameter(
-        0, 'CPU threads of the network; 0 = one per core.', low=0, high=64, reconfigure=True
-    )
     input_size: tuple[int, ...] = parameter(
         (),
         "Size [height, width] in pixels at which the network runs; [0, 0] = the model's own. "
@@ -75,44 +59,11 @@ class SegmentationParameters:
         empty=(0, 0),
         reconfigure=True,
     )
-    image_transport: str = parameter(
-        'raw',
-        'Whether to subscribe to `image` (sensor_msgs/Image) or to `image/compressed` '
-        '(sensor_msgs/CompressedImage, jpeg or png).',
-        choices=('raw', 'compressed'),
-        reconfigure=True,
-    )
-    input_reliability: str = parameter(
-        'auto',
-        'Reliability asked of the image publisher. auto asks for reliable, unless best effort is '
-        'all that is offered.',
-        choices=RELIABILITIES,
-        reconfigure=True,
-    )
-    autostart: bool = parameter(
-        True,
-        'Configure and activate at start; false leaves both to a lifecycle manager. Read once, '
-        'at start.',
-        reconfigure=True,
-    )
-    lazy: bool = parameter(
-        True, 'Work only while somebody listens to an output; false works on every frame.'
-    )
-    max_rate: float = parameter(
-        0.0,
-        'Frames used a second at most, the others are skipped; 0 = every frame there is time for.',
-        unit='Hz',
-        low=0.0,
-        high=1000.0,
-    )
     mask_size: str = parameter(
         'model',
         "Size of ~/mask and ~/confidence: the network's output, or scaled up to the image. "
         '~/camera_info always fits the mask.',
         choices=('model', 'image'),
-    )
-    overlay_alpha: float = parameter(
-        0.5, 'Opacity of the class colours in ~/overlay.', low=0.0, high=1.0
     )
     class_roles: tuple[str, ...] = parameter(
         (),
@@ -159,13 +110,6 @@ class SegmentationParameters:
         low=0.05,
         high=60.0,
     )
-    rectified: bool = parameter(
-        False,
-        'The image is rectified (image_rect): project with P of camera_info and no distortion.',
-    )
-    diagnostics_period: float = parameter(
-        1.0, 'Time between messages on /diagnostics.', unit='s', low=0.1, high=60.0
-    )
     grid_enabled: bool = parameter(
         True, 'Publish ~/drivable_grid.', group='grid', reconfigure=True
     )
@@ -191,63 +135,10 @@ class SegmentationParameters:
     grid_y_max: float = parameter(
         10.0, 'Left edge of the grid.', group='grid', unit='m', low=-500.0, high=500.0
     )
-    camera_pose_source: str = parameter(
-        'auto',
-        "Where the camera's pose comes from: tf2 at the image's stamp, or the parameters below. "
-        'auto takes tf2 where it is installed and knows the camera, else the parameters; once '
-        'tf2 has given a pose, auto never goes back. Diagnostics say which is in use.',
-        group='camera_pose',
-        choices=('auto', 'tf', 'parameters'),
-        reconfigure=True,
-    )
-    camera_pose_x: float = parameter(
-        0.0, 'Lens ahead of the grid frame.', group='camera_pose', unit='m', low=-50.0, high=50.0
-    )
-    camera_pose_y: float = parameter(
-        0.0, 'Lens left of the grid frame.', group='camera_pose', unit='m', low=-50.0, high=50.0
-    )
-    camera_pose_height: float = parameter(
-        1.5, 'Lens above the ground.', group='camera_pose', unit='m', low=0.01, high=100.0
-    )
-    camera_pose_roll: float = parameter(
-        0.0,
-        'Roll; positive leans right.',
-        group='camera_pose',
-        unit='rad',
-        low=-math.pi,
-        high=math.pi,
-    )
-    camera_pose_pitch: float = parameter(
-        0.0,
-        'Pitch; positive looks down.',
-        group='camera_pose',
-        unit='rad',
-        low=-math.pi / 2,
-        high=math.pi / 2,
-    )
-    camera_pose_yaw: float = parameter(
-        0.0,
-        'Yaw; positive looks left.',
-        group='camera_pose',
-        unit='rad',
-        low=-math.pi,
-        high=math.pi,
-    )
-    camera_pose_tf_timeout: float = parameter(
-        0.05,
-        "How long to wait for the transform at the image's stamp; past it the grid is unknown.",
-        group='camera_pose',
-        unit='s',
-        low=0.0,
-        high=1.0,
-    )
 
     def __post_init__(self) -> None:
         check_values(self)
-        if not self.model.strip():
-            raise ParameterError(
-                "'model' is empty: name a bundle that `seg-perception models list` shows"
-            )
+        self.check_model()
         check_frame_id('grid.frame_id', self.grid_frame_id)
         _check_input_size(self.input_size)
         for role in self.class_roles:
@@ -262,6 +153,10 @@ class SegmentationParameters:
                 f"frames, but without one for 'stale_after' ({self.stale_after:g} s) the grid "
                 'is unknown: raise one of them'
             )
+
+    @property
+    def base_frame(self) -> str:
+        return self.grid_frame_id
 
     @cached_property
     def grid_spec(self) -> GridSpec:
