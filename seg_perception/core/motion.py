@@ -16,6 +16,8 @@ from seg_perception.core.errors import OdometryError
 #: Stamps that are older than the newest by less than this were overtaken on their way; by more,
 #: the clock has jumped back (seconds).
 CLOCK_JUMP = 0.5
+#: Seconds of silence after which a jump can no longer be told from motion.
+BLIND = 1.0
 #: m/s^2 and rad/s^2 by which a vehicle's motion can change between two samples.
 _ACCELERATION, _ANGULAR_ACCELERATION = 15.0, 15.0
 #: m/s and rad/s that a vehicle can have had where its speed is not known yet.
@@ -31,6 +33,7 @@ class Event(Enum):
     LATE = 'late'  # older than the newest: nothing new
     JUMP = 'jump'  # the robot cannot have moved so: what was known of the ground has shifted
     TIME_BACK = 'time back'  # the clock has been set back, or a bag loops
+    GAP = 'gap'  # silent for so long that whether it jumped meanwhile can't be told
 
 
 @dataclass(frozen=True)
@@ -117,7 +120,7 @@ class PoseHistory:
         self._samples.clear()
 
     def add(self, sample: Sample) -> Event:
-        """Take a sample; a jump or a step back in time makes it the first of a new history."""
+        """Take a sample; a jump, a step back or a long gap makes it the first of a new history."""
         if not self._samples:
             self._samples.append(sample)
             return Event.GOOD
@@ -127,6 +130,9 @@ class PoseHistory:
                 return self._insert(sample)
             self._restart(sample)
             return Event.TIME_BACK
+        if (sample.stamp - newest.stamp) / 1e9 > BLIND:
+            self._restart(sample)
+            return Event.GAP
         if self._jumps(sample):
             self._restart(sample)
             return Event.JUMP
@@ -161,7 +167,7 @@ class PoseHistory:
                 f'odometry had a gap of {gap:.2f} s at the image, more than '
                 f'{self.limits.max_gap:g} s'
             )
-        return _between(before, after, (stamp - before.stamp) / (after.stamp - before.stamp))
+        return between(before, after, (stamp - before.stamp) / (after.stamp - before.stamp))
 
     def _beyond(self, stamp: int) -> np.ndarray:
         newest = self._samples[-1]
@@ -186,7 +192,7 @@ class PoseHistory:
         if not self._moving:
             return newest.matrix()
         before = self._samples[-2]
-        return _between(before, newest, (stamp - before.stamp) / (newest.stamp - before.stamp))
+        return between(before, newest, (stamp - before.stamp) / (newest.stamp - before.stamp))
 
     def _insert(self, sample: Sample) -> Event:
         """Keep a sample that was overtaken; one that is there already is not taken twice."""
@@ -249,7 +255,7 @@ def tilted(pose: np.ndarray, roll: float, pitch: float) -> np.ndarray:
     return lean @ pose
 
 
-def _between(a: Sample, b: Sample, share: float) -> np.ndarray:
+def between(a: Sample, b: Sample, share: float) -> np.ndarray:
     """Return the pose at a share of the way from a to b (above 1: beyond b), float64 [4, 4]."""
     rotation = _slerp(a.rotation, b.rotation, share)
     return Sample(0, a.position + share * (b.position - a.position), rotation).matrix()

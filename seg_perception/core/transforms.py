@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import bisect
-import math
 from dataclasses import dataclass, field
 
 import numpy as np
 
-from seg_perception.core.errors import ExtrinsicsError
+from seg_perception.core.errors import ExtrinsicsError, OdometryError
+from seg_perception.core.motion import Sample, between
 
-#: A quaternion farther than this from length 1 was never normalised by its publisher.
-QUATERNION_TOLERANCE = 1e-2
 _MAX_DEPTH = 100
 
 
@@ -21,41 +19,35 @@ class _Edge:
 
     parent: str
     static: bool
-    stamps: list[int] = field(default_factory=list)
-    poses: list[tuple[float, ...]] = field(default_factory=list)  # x y z, qx qy qz qw
+    samples: list[Sample] = field(default_factory=list)
 
-    def add(self, stamp_ns: int, pose: tuple[float, ...]) -> None:
+    def add(self, sample: Sample) -> None:
         if self.static:
-            self.stamps, self.poses = [stamp_ns], [pose]
-            return
-        if not self.stamps or stamp_ns > self.stamps[-1]:
-            self.stamps.append(stamp_ns)
-            self.poses.append(pose)
-            return
-        at = bisect.bisect_left(self.stamps, stamp_ns)
-        if self.stamps[at] == stamp_ns:
-            self.poses[at] = pose
+            self.samples = [sample]
+        elif not self.samples or sample.stamp > self.samples[-1].stamp:
+            self.samples.append(sample)
         else:
-            self.stamps.insert(at, stamp_ns)
-            self.poses.insert(at, pose)
+            at = bisect.bisect_left(self.samples, sample)
+            same = self.samples[at].stamp == sample.stamp
+            self.samples[at : at + same] = [sample]
 
     def at(self, stamp_ns: int, child: str) -> np.ndarray:
         """Return the pose as float64 [4, 4]; between two samples interpolated, as in tf2."""
+        samples = self.samples
         if self.static or stamp_ns == 0:
-            return _matrix(self.poses[-1])
-        after = bisect.bisect_left(self.stamps, stamp_ns)
-        if after < len(self.stamps) and self.stamps[after] == stamp_ns:
-            return _matrix(self.poses[after])
-        if after == 0 or after == len(self.stamps):
-            side = self.stamps[0] - stamp_ns if after == 0 else stamp_ns - self.stamps[-1]
+            return samples[-1].matrix()
+        after = bisect.bisect_left(samples, stamp_ns, key=lambda sample: sample.stamp)
+        if after < len(samples) and samples[after].stamp == stamp_ns:
+            return samples[after].matrix()
+        if after in (0, len(samples)):
+            nearest = samples[0 if after == 0 else -1].stamp
             where = 'before the first' if after == 0 else 'after the last'
             raise ExtrinsicsError(
                 f"the transform from '{child}' to '{self.parent}' is not known: asked for "
-                f'{side / 1e9:.3f} s {where} of its recorded samples'
+                f'{abs(nearest - stamp_ns) / 1e9:.3f} s {where} of its recorded samples'
             )
-        before = after - 1
-        share = (stamp_ns - self.stamps[before]) / (self.stamps[after] - self.stamps[before])
-        return _matrix(_between(self.poses[before], self.poses[after], share))
+        a, b = samples[after - 1], samples[after]
+        return between(a, b, (stamp_ns - a.stamp) / (b.stamp - a.stamp))
 
 
 class TransformTree:
@@ -102,16 +94,12 @@ class TransformTree:
         """
         parent, child = parent.lstrip('/'), child.lstrip('/')
         frames = f"the transform from '{child}' to '{parent}'"
-        pose = (*map(float, translation), *map(float, rotation))
         if not parent or not child or parent == child:
             raise ExtrinsicsError(f'{frames} needs two different frames')
-        if not all(math.isfinite(value) for value in pose):
-            raise ExtrinsicsError(f'{frames} holds NaN or infinity: mend what publishes it')
-        length = math.sqrt(sum(value * value for value in pose[3:]))
-        if abs(length - 1.0) > QUATERNION_TOLERANCE:
-            raise ExtrinsicsError(
-                f'{frames} has a quaternion of length {length:.3g}, not 1: mend what publishes it'
-            )
+        try:
+            sample = Sample.create(stamp_ns, translation, rotation)
+        except OdometryError as error:
+            raise ExtrinsicsError(f'{frames}: {error}: mend what publishes it') from error
         edge = self._edges.get(child)
         if edge is None:
             edge = self._edges[child] = _Edge(parent, static)
@@ -119,7 +107,7 @@ class TransformTree:
             raise ExtrinsicsError(
                 f"'{child}' has two parents, '{edge.parent}' and '{parent}': the first is kept"
             )
-        edge.add(stamp_ns, (*pose[:3], *(value / length for value in pose[3:])))
+        edge.add(sample)
 
     def has_parent(self, frame: str) -> bool:
         """Whether the frame's pose in another one was given."""
@@ -171,34 +159,6 @@ class TransformTree:
         for frame in chain:
             pose = self._edges[frame].at(stamp_ns, frame) @ pose
         return pose
-
-
-def _between(a: tuple[float, ...], b: tuple[float, ...], share: float) -> tuple[float, ...]:
-    """Interpolate two poses: translation linearly, rotation by slerp."""
-    translation = tuple(p + share * (q - p) for p, q in zip(a[:3], b[:3], strict=True))
-    p, q = np.array(a[3:]), np.array(b[3:])
-    cosine = float(p @ q)
-    if cosine < 0:  # q and -q are one rotation: take the short way
-        q, cosine = -q, -cosine
-    if cosine > 0.9995:
-        mixed = p + share * (q - p)
-    else:
-        angle = math.acos(cosine)
-        mixed = (math.sin((1 - share) * angle) * p + math.sin(share * angle) * q) / math.sin(angle)
-    mixed = mixed / np.linalg.norm(mixed)
-    return (*translation, *map(float, mixed))
-
-
-def _matrix(pose: tuple[float, ...]) -> np.ndarray:
-    x, y, z, w = pose[3:]
-    matrix = np.eye(4)
-    matrix[:3, :3] = [
-        [1 - 2 * (y * y + z * z), 2 * (x * y - z * w), 2 * (x * z + y * w)],
-        [2 * (x * y + z * w), 1 - 2 * (x * x + z * z), 2 * (y * z - x * w)],
-        [2 * (x * z - y * w), 2 * (y * z + x * w), 1 - 2 * (x * x + y * y)],
-    ]
-    matrix[:3, 3] = pose[:3]
-    return matrix
 
 
 def _inverse(pose: np.ndarray) -> np.ndarray:
