@@ -106,6 +106,31 @@ class GroundPlane:
                 f'ground normal {self.normal} must have length 1 and lean at most 60 degrees'
             )
 
+    @classmethod
+    def from_slope(cls, pitch: float = 0.0, roll: float = 0.0, offset: float = 0.0) -> GroundPlane:
+        """Return a sloping plane.
+
+        Args:
+            pitch: radians about y (REP 103): > 0 falls ahead, < 0 rises ahead.
+            roll: radians about x: > 0 falls to the right.
+            offset: m along its normal, > 0 lies above the base frame's origin.
+
+        Raises:
+            GroundError: steeper than 60 degrees or not finite.
+        """
+        if not np.isfinite([pitch, roll, offset]).all():
+            raise GroundError(
+                f'the slope of the ground must be finite, got pitch {pitch}, roll {roll}, '
+                f'offset {offset}'
+            )
+        # The base frame's z after fixed-axis roll, then pitch.
+        normal = (
+            math.sin(pitch) * math.cos(roll),
+            -math.sin(roll),
+            math.cos(pitch) * math.cos(roll),
+        )
+        return cls(normal, float(offset))
+
     def height_at(self, x: np.ndarray, y: np.ndarray) -> np.ndarray:
         """Return z of the plane at (x, y), m."""
         return (self.offset - self.normal[0] * x - self.normal[1] * y) / self.normal[2]

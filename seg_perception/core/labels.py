@@ -16,6 +16,13 @@ from seg_perception.core.errors import LabelSetError
 from seg_perception.core.resources import share_dir
 from seg_perception.core.results import UNLABELLED
 
+#: Depth in m behind its contact that a standing thing is taken to have if nothing is said.
+FOOTPRINT = 0.5
+MAX_FOOTPRINT = 20.0
+
+#: Keys of a class in a label file that may be left out, besides ``cost``.
+_FACTS = ('flat', 'overhang', 'footprint', 'moving')
+
 #: Codes of ``LabelSet.role_table()``.
 NO_EVIDENCE, DRIVABLE_CODE, OBSTACLE_CODE = 0, 1, 2
 
@@ -48,6 +55,12 @@ class LabelClass:
         role: what its pixels say about the ground.
         cost: 0..100, the value of a grid cell that the class decides (nav_msgs/OccupancyGrid).
             An obstacle costs at least 1: 0 would publish it as free ground.
+        flat: it lies in the ground (pavement, grass, water): what is seen is seen where it is,
+            and nothing hides behind it. Drivable classes lie flat whatever this says.
+        overhang: its parts above the ground block no road beneath (signs, lights, tree crowns).
+            With a ``footprint`` of 0 it has no foot on the ground at all.
+        footprint: m, how deep a standing thing is taken to be behind where it meets the ground.
+        moving: it may drive or walk away, so what is remembered of it fades faster.
     """
 
     id: int
@@ -55,6 +68,10 @@ class LabelClass:
     color: tuple[int, int, int]
     role: Role
     cost: int
+    flat: bool = False
+    overhang: bool = False
+    footprint: float = FOOTPRINT
+    moving: bool = False
 
     def __post_init__(self) -> None:
         where = f'class {self.id!r} ({self.name!r})'
@@ -72,6 +89,41 @@ class LabelClass:
                 f'{where}: cost of the role {self.role.value} must be a whole number in '
                 f'{low}..100, got {self.cost!r}'
             )
+        for name in ('flat', 'overhang', 'moving'):
+            if not isinstance(getattr(self, name), (bool, np.bool_)):
+                raise LabelSetError(
+                    f'{where}: {name} must be true or false, got {getattr(self, name)!r}'
+                )
+        deep = self.footprint
+        if isinstance(deep, bool) or not isinstance(deep, (int, float, np.number)):
+            raise LabelSetError(f'{where}: footprint must be a number of metres, got {deep!r}')
+        if not 0 <= deep <= MAX_FOOTPRINT:
+            raise LabelSetError(
+                f'{where}: footprint must be in 0..{MAX_FOOTPRINT:g} m, got {deep!r}'
+            )
+        if self.flat and self.overhang:
+            raise LabelSetError(f'{where}: what lies flat cannot overhang; set one of both')
+
+    @property
+    def lies_flat(self) -> bool:
+        """Whether its pixels show the ground itself."""
+        return self.flat or self.role is Role.DRIVABLE
+
+
+@dataclass(frozen=True)
+class GroundTraits:
+    """What the classes are to the ground, by pixel value; arrays are [256].
+
+    Attributes:
+        flat, overhang, moving: bool; see :class:`LabelClass`. Pixel values without a class are
+            none of them.
+        footprint: float32, m.
+    """
+
+    flat: np.ndarray
+    overhang: np.ndarray
+    moving: np.ndarray
+    footprint: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -146,6 +198,8 @@ class LabelSet:
     def from_dict(cls, data: Any) -> LabelSet:
         """Build from ``{'name': ..., 'classes': [{'id', 'name', 'color', 'role', 'cost'}]}``.
 
+        A class may also say ``flat``, ``overhang``, ``footprint`` and ``moving``.
+
         Raises:
             LabelSetError: naming the class and the key that is wrong.
         """
@@ -165,6 +219,7 @@ class LabelSet:
                     'color': list(item.color),
                     'role': item.role.value,
                     'cost': item.cost,
+                    **_facts_of(item),
                 }
                 for item in self.classes
             ],
@@ -229,6 +284,24 @@ class LabelSet:
         table[: len(self)] = [item.cost for item in self.classes]
         return table
 
+    def ground_traits(self) -> GroundTraits:
+        """Return what the projection onto the ground needs to know, by pixel value."""
+        columns = {
+            name: np.zeros(256, np.float32 if name == 'footprint' else bool) for name in _FACTS
+        }
+        for item in self.classes:
+            columns['flat'][item.id] = item.lies_flat
+            columns['overhang'][item.id] = item.overhang and not item.lies_flat
+            columns['footprint'][item.id] = item.footprint
+            columns['moving'][item.id] = item.moving
+        return GroundTraits(**columns)
+
+
+def _facts_of(item: LabelClass) -> dict[str, Any]:
+    """Return the optional facts of a class that are not the usual ones."""
+    usual = {field.name: field.default for field in dataclasses.fields(LabelClass)}
+    return {name: getattr(item, name) for name in _FACTS if getattr(item, name) != usual[name]}
+
 
 def _labels_dir() -> Path:
     return share_dir() / 'config' / 'labels'
@@ -250,8 +323,8 @@ def _class_from_dict(position: int, item: Any) -> LabelClass:
     where = f'class at position {position}'
     if not isinstance(item, Mapping):
         raise LabelSetError(f'{where}: expected a mapping, got {item!r}')
-    known = {'id', 'name', 'color', 'role', 'cost'}
-    missing, extra = known - {'cost'} - set(item), set(item) - known
+    needed = {'id', 'name', 'color', 'role'}
+    missing, extra = needed - set(item), set(item) - needed - {'cost', *_FACTS}
     if missing or extra:
         raise LabelSetError(
             f'{where}: missing keys {sorted(missing)}, unknown keys {sorted(map(str, extra))}'
@@ -260,7 +333,8 @@ def _class_from_dict(position: int, item: Any) -> LabelClass:
     if not isinstance(item['color'], (list, tuple)):
         raise LabelSetError(f'{where}: color must be [r, g, b], got {item["color"]!r}')
     cost = item.get('cost', _ROLE_COSTS[role])
-    return LabelClass(item['id'], item['name'], tuple(item['color']), role, cost)
+    facts = {name: item[name] for name in _FACTS if name in item}
+    return LabelClass(item['id'], item['name'], tuple(item['color']), role, cost, **facts)
 
 
 def _parse_role_change(change: str) -> tuple[str, Role, int | None]:
