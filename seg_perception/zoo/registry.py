@@ -60,8 +60,8 @@ def _efficientnet_lite(size: int) -> _Encoder:
 
 _ENCODERS = {
     'mobilenetv2': _Encoder('mobilenet_v2', ('imagenet-mobilenet-v2',)),
-    'resnet50': _Encoder('resnet50'),
-    'resnet101': _Encoder('resnet101'),
+    'resnet50': _Encoder('resnet50', ('imagenet-resnet50',)),
+    'resnet101': _Encoder('resnet101', ('imagenet-resnet101',)),
     'efficientnet_lite0': _efficientnet_lite(0),
     'efficientnet_lite1': _efficientnet_lite(1),
     'efficientnet_lite2': _efficientnet_lite(2),
@@ -87,14 +87,20 @@ def _on_encoders(
 
 ARCHITECTURES = {
     **{
-        f'segformer_{size}': Architecture(builder=partial(segformer, size), multiple=32)
+        f'segformer_{size}': Architecture(
+            builder=partial(segformer, size),
+            multiple=32,
+            encoder_weights=(f'imagenet-mit-{size}',),
+        )
         for size in SIZES
     },
     **_on_encoders('deeplabv3plus', deeplabv3plus, 16, tuple(_ENCODERS)),
     **_on_encoders('deeplabv3', deeplabv3, 16, ('mobilenetv2', 'resnet50', 'resnet101')),
     'fastscnn': Architecture(builder=FastSCNN, multiple=32),
     **{
-        f'fcn{stride}s_vgg16': Architecture(builder=partial(FCN, stride), multiple=32)
+        f'fcn{stride}s_vgg16': Architecture(
+            builder=partial(FCN, stride), multiple=32, encoder_weights=('imagenet-vgg16',)
+        )
         for stride in (32, 16, 8)
     },
     **_on_encoders('unet', unet_on_encoder, 32, ('mobilenetv2', 'resnet50', 'efficientnet_lite0')),
