@@ -129,8 +129,11 @@ def _drive(args: argparse.Namespace, width: int, height: int) -> int:
         sink.close()
     sink.check()
     stem = args.out / 'drive' if folder else args.out.with_suffix('')
-    write_calibration(f'{stem}_camera.yaml', camera.K, camera.D, width, height)
-    write_mounting(f'{stem}_mounting.yaml', scene.camera.height, scene.camera.pitch)
+    rig, lens = scene.camera, scene.camera.distortion_model
+    write_calibration(
+        f'{stem}_camera.yaml', camera.K, camera.D, width, height, distortion_model=lens
+    )
+    write_mounting(f'{stem}_mounting.yaml', rig.height, rig.pitch, rig.roll)
     print(f'{args.frames} frames {width}x{height} in {args.out}; camera in {stem}_camera.yaml')
     return 0
 
@@ -202,9 +205,15 @@ class _Pictures:
 
 
 def write_calibration(
-    path: str | Path, K: np.ndarray, D: np.ndarray, width: int, height: int, name: str = 'camera'
+    path: str | Path,
+    K: np.ndarray,
+    D: np.ndarray,
+    width: int,
+    height: int,
+    name: str = 'camera',
+    distortion_model: str = 'plumb_bob',
 ) -> None:
-    """Write a pinhole or plumb_bob calibration as the ``camera_calibration`` package does."""
+    """Write a calibration as the ``camera_calibration`` package does."""
     projection = np.hstack([K, np.zeros((3, 1))])
 
     def matrix(values: np.ndarray) -> dict:
@@ -216,7 +225,7 @@ def write_calibration(
         'image_height': height,
         'camera_name': name,
         'camera_matrix': matrix(K),
-        'distortion_model': 'plumb_bob',
+        'distortion_model': distortion_model,
         'distortion_coefficients': matrix(D),
         'rectification_matrix': matrix(np.eye(3)),
         'projection_matrix': matrix(projection),
@@ -224,11 +233,13 @@ def write_calibration(
     _write_yaml(path, document)
 
 
-def write_mounting(path: str | Path, height: float, pitch: float) -> None:
-    """Write a camera's height (m) and pitch (rad, > 0 looks down) as a ROS 2 parameter file."""
-    if not (math.isfinite(height) and math.isfinite(pitch)):
-        raise SourceError(f'mounting height {height} m and pitch {pitch} rad must be numbers')
-    pose = {'height': float(height), 'pitch': float(pitch)}
+def write_mounting(path: str | Path, height: float, pitch: float, roll: float = 0.0) -> None:
+    """Write a camera's height (m), pitch (rad, > 0 looks down) and roll as a parameter file."""
+    if not all(math.isfinite(value) for value in (height, pitch, roll)):
+        raise SourceError(
+            f'mounting height {height} m, pitch {pitch} and roll {roll} rad must be numbers'
+        )
+    pose = {'height': float(height), 'pitch': float(pitch), 'roll': float(roll)}
     _write_yaml(path, {'/**': {'ros__parameters': {'camera_pose': pose}}})
 
 

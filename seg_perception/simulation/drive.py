@@ -10,6 +10,7 @@ import numpy as np
 
 from seg_perception.core.camera import CameraModel
 from seg_perception.core.errors import SourceError
+from seg_perception.core.grid import pose_from_mounting
 from seg_perception.simulation.layout import random_scene
 from seg_perception.simulation.renderer import StreetRenderer
 from seg_perception.simulation.scene import Scene
@@ -25,7 +26,8 @@ class SimFrame:
     Attributes:
         index, stamp: number from 0 and time in s since the first frame.
         image: uint8 [h,w,3] RGB.
-        K, D: camera matrix [3,3] and plumb_bob coefficients [5] of ``image`` (zero: pinhole).
+        K, D: camera matrix [3,3] and distortion coefficients of ``image`` (zero: pinhole), by
+            the ``distortion_model`` of the scene's camera.
         T_base_optical: 4x4 mounting, optical frame in ``base_link`` (REP 103).
         T_odom_base: 4x4 odometry, ``base_link`` (on the ground) in ``odom`` (the world).
         mask: uint8 [h,w] CamVid class ids, 255 unlabelled; None where truth was not asked for.
@@ -33,6 +35,7 @@ class SimFrame:
         kinds: uint8 [h,w], COCO category id of the thing (rider and bicycle apart), 0 none; or
             None.
         depth: float32 [h,w] m along the optical axis, inf in the sky; or None.
+        ground: bool [h,w], the pixel shows ground and nothing that stands on it; or None.
         scene: the street it was taken in.
     """
 
@@ -47,7 +50,15 @@ class SimFrame:
     instances: np.ndarray | None
     kinds: np.ndarray | None
     depth: np.ndarray | None
+    ground: np.ndarray | None
     scene: Scene
+
+    @property
+    def camera(self) -> CameraModel:
+        """The picture's calibration."""
+        h, w = self.image.shape[:2]
+        model = self.scene.camera.distortion_model
+        return CameraModel.create(w, h, self.K, self.D, distortion_model=model)
 
     @property
     def T_odom_optical(self) -> np.ndarray:  # noqa: N802 - named as the transform it is
@@ -66,12 +77,7 @@ def base_pose(scene: Scene, time: float) -> np.ndarray:
 def mounting(scene: Scene) -> np.ndarray:
     """Return T_base_optical, 4x4: the camera's constant place on the vehicle (REP 103)."""
     rig = scene.camera
-    c, s = np.cos(rig.pitch), np.sin(rig.pitch)
-    # Columns: optical x (right), y (down), z (ahead) in base axes; pitch > 0 looks down.
-    pose = np.eye(4)
-    pose[:3, :3] = [[0, -s, c], [-1, 0, 0], [0, -c, -s]]
-    pose[:3, 3] = (rig.x, 0, rig.height)
-    return pose
+    return pose_from_mounting(rig.x, 0.0, rig.height, rig.roll, rig.pitch, 0.0)
 
 
 def camera_pose(scene: Scene, time: float) -> np.ndarray:
@@ -83,20 +89,23 @@ class Lens:
     """A camera of a size: its matrix, and the way from a pinhole picture to its distorted one."""
 
     def __init__(self, scene: Scene, width: int, height: int):
-        f = width / 2 / np.tan(scene.camera.fov / 2)
+        rig = scene.camera
+        fisheye = rig.distortion_model == 'equidistant'
+        f = width / 2 / (rig.fov / 2 if fisheye else np.tan(rig.fov / 2))
         self.K = np.array([[f, 0, (width - 1) / 2], [0, f, (height - 1) / 2], [0, 0, 1.0]])
-        self.D = np.zeros(5)
-        self.D[: len(scene.camera.distortion)] = scene.camera.distortion
-        self.size = (width, height)
+        least = {'equidistant': 4, 'rational_polynomial': 8}.get(rig.distortion_model, 5)
+        self.D = np.zeros(max(least, len(rig.distortion)))
+        self.D[: len(rig.distortion)] = rig.distortion
+        self.size, self._model = (width, height), rig.distortion_model
         self.render_K, self.render_size, self._map = self.K, self.size, None
-        if self.D.any():
+        if self.D.any() or fisheye:
             self._plan()
 
     def _plan(self) -> None:
         """Find a pinhole picture that holds every ray of the distorted one, and the map."""
         w, h = self.size
         u, v = np.meshgrid(np.arange(w, dtype=np.float64), np.arange(h, dtype=np.float64))
-        camera = CameraModel.create(w, h, self.K, self.D)
+        camera = CameraModel.create(w, h, self.K, self.D, distortion_model=self._model)
         rays, valid = camera.rays(np.stack([u.ravel(), v.ravel()], axis=1))
         if not valid.all():
             raise SourceError(
@@ -114,14 +123,24 @@ class Lens:
         at = (rays * f + self.render_K[:2, 2]).astype(np.float32).reshape(h, w, 2)
         self._map = at
 
-    def apply(self, picture: np.ndarray | None, *, exact: bool = False) -> np.ndarray | None:
-        """Return a rendered picture as the lens shows it; ``exact`` takes the nearest pixel."""
-        if picture is None or self._map is None:
+    @property
+    def truth_scale(self) -> int:
+        """How much finer truth is drawn: a bent picture takes its nearest pixels."""
+        return 1 if self._map is None else 3
+
+    def apply(self, picture: np.ndarray) -> np.ndarray:
+        """Return a rendered picture as the lens shows it."""
+        if self._map is None:
             return picture
-        if exact:
-            at = np.rint(self._map).astype(int)
-            return picture[at[..., 1], at[..., 0]]
         return cv2.remap(picture, self._map, None, cv2.INTER_LINEAR)
+
+    def take(self, truth: np.ndarray | None) -> np.ndarray | None:
+        """Return rendered truth, drawn ``truth_scale`` times finer, as the lens shows it."""
+        if truth is None or self._map is None:
+            return truth
+        n = self.truth_scale
+        at = np.rint(self._map * n + (n - 1) / 2).astype(int)
+        return truth[at[..., 1], at[..., 0]]
 
 
 def scene_for(seed: int, seconds: float, *, style: str | None = None) -> Scene:
@@ -147,7 +166,7 @@ def frames(
         seed: of the street, or a Scene of one's own.
         n: how many frames; rate: frames a second of simulated time.
         width, height: of the picture.
-        truth: also give mask, instances and depth.
+        truth: also give mask, instances, kinds, depth and ground.
         start: time of the first frame, s.
         supersample: 2 for a clean picture, 1 for a fast one.
 
@@ -163,7 +182,11 @@ def frames(
     lens = Lens(scene, width, height)
     place = mounting(scene)
     with StreetRenderer(
-        scene, *lens.render_size, camera_matrix=lens.render_K, supersample=supersample
+        scene,
+        *lens.render_size,
+        camera_matrix=lens.render_K,
+        supersample=supersample,
+        truth_scale=lens.truth_scale if truth else 1,
     ) as renderer:
         for index in range(n):
             time = start + index / rate
@@ -177,9 +200,10 @@ def frames(
                 lens.D,
                 place,
                 base,
-                lens.apply(seen.mask, exact=True),
-                lens.apply(seen.instances, exact=True),
-                lens.apply(seen.kinds, exact=True),
-                lens.apply(seen.depth, exact=True),
+                lens.take(seen.mask),
+                lens.take(seen.instances),
+                lens.take(seen.kinds),
+                lens.take(seen.depth),
+                lens.take(seen.ground),
                 scene,
             )

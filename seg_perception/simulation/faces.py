@@ -11,7 +11,8 @@ from seg_perception.core.errors import SourceError
 from seg_perception.simulation.mesh import SKY, Material, Quads, face_normals
 from seg_perception.simulation.panda import FAR
 
-_GROUND = ('land', 'road', 'walk')
+# What shows the ground in the picture: through the hull, which only truth knows, it is seen.
+_GROUND = ('land', 'road', 'walk', 'hull')
 _MOST_FACES = 1 << 21
 
 

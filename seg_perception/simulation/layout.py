@@ -30,10 +30,13 @@ def random_scene(seed: int, *, length: float = 260.0, style: str | None = None) 
     style = style or str(rng.choice(STYLES, p=[0.3, 0.3, 0.25, 0.15]))
     road = _road(rng, length, style)
     light = _light(rng)
-    camera = CameraRig(
-        height=float(rng.uniform(1.2, 1.75)),
-        pitch=float(np.deg2rad(rng.normal(2.0, 1.8))),
-        fov=float(np.deg2rad(rng.uniform(50, 80))),
+    camera = _lens(
+        np.random.default_rng([seed, 21]),
+        CameraRig(
+            height=float(rng.uniform(1.2, 1.75)),
+            pitch=float(np.deg2rad(rng.normal(2.0, 1.8))),
+            fov=float(np.deg2rad(rng.uniform(50, 80))),
+        ),
     )
     lane = int(rng.integers(road.lanes))
     scene = Scene(
@@ -51,6 +54,19 @@ def random_scene(seed: int, *, length: float = 260.0, style: str | None = None) 
     scene = replace(scene, buildings=_buildings(rng, scene))
     scene = replace(scene, barriers=_barriers(rng, scene), props=_props(rng, scene, bare))
     return replace(scene, movers=traffic(rng, scene))
+
+
+def _lens(rng: np.random.Generator, rig: CameraRig) -> CameraRig:
+    """Return the rig leaning a little and, every third time, with a lens that distorts."""
+    rig = replace(rig, roll=float(np.deg2rad(np.clip(rng.normal(0, 0.4), -1, 1))))
+    if rng.random() < 0.66:
+        return rig
+    # Of a 16:9 picture's corner, in units of the focal length: the stronger its distortion may
+    # be, the narrower the view, or the polynomial folds back within the picture.
+    corner = 1.15 * np.tan(rig.fov / 2)
+    k1 = -float(rng.uniform(0.02, 0.09)) / corner**2
+    tangential = rng.normal(0, 4e-4, 2)
+    return replace(rig, distortion=(k1, 0.15 * k1**2, *tangential.tolist(), 0.0))
 
 
 def _road(rng: np.random.Generator, length: float, style: str) -> Road:

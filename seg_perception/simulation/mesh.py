@@ -20,7 +20,8 @@ PERSON, BICYCLE, MOTOR_CAR, BUS, TRUCK = 1, 2, 3, 6, 8
 
 # Drawing order. The ground layers are painted one over the other without depth tests against
 # each other, so decals (markings, patches) never fight with the surface they lie on.
-LAYERS = ('land', 'road', 'road_decal', 'walk', 'walk_decal', 'solid', 'cutout', 'glass')
+# The hull is drawn in the truth alone: gaps that annotators close.
+LAYERS = ('land', 'road', 'road_decal', 'walk', 'walk_decal', 'solid', 'cutout', 'glass', 'hull')
 
 
 @dataclass(frozen=True)

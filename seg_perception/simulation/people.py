@@ -17,6 +17,7 @@ from seg_perception.simulation.mesh import (
     ellipsoid,
     tube,
 )
+from seg_perception.simulation.scene import Mover
 
 SKIN = [(0.86, 0.68, 0.56), (0.72, 0.52, 0.40), (0.48, 0.33, 0.25), (0.90, 0.74, 0.64)]
 CLOTH = [
@@ -34,6 +35,15 @@ CLOTH = [
 TROUSERS = [(0.12, 0.13, 0.17), (0.18, 0.22, 0.34), (0.28, 0.26, 0.24), (0.10, 0.10, 0.11)]
 HAIR = [(0.10, 0.08, 0.07), (0.28, 0.19, 0.12), (0.52, 0.42, 0.28), (0.55, 0.55, 0.55)]
 PHASES = 8
+
+
+def stride_phase(mover: Mover, time: float) -> int:
+    """Return the phase, 0..PHASES-1, that a pedestrian or cyclist is in at a time, s."""
+    if mover.speed or mover.drift:
+        distance = (abs(mover.speed) + abs(mover.drift)) * time
+        cycle = 1.5 if mover.kind == 'pedestrian' else 4.5
+        return int((distance / cycle + mover.instance * 0.37) * PHASES) % PHASES
+    return (mover.instance % 2) * 4 if mover.kind == 'pedestrian' else 0
 
 
 class _Figure:

@@ -29,7 +29,7 @@ from seg_perception.simulation.mesh import (
     pose,
     quads_of_grid,
 )
-from seg_perception.simulation.people import PHASES, cyclist_mesh, pedestrian_mesh
+from seg_perception.simulation.people import cyclist_mesh, pedestrian_mesh, stride_phase
 from seg_perception.simulation.scene import Mover, Scene, mover_pose
 from seg_perception.simulation.shadows import Shadows
 from seg_perception.simulation.street import standing, static_mesh
@@ -62,6 +62,7 @@ class Rendered:
         instances: uint16 [h,w], 0 = none, else the mover's number.
         kinds: uint8 [h,w], COCO category id of the thing, 0 = none.
         depth: float32 [h,w] m along the optical axis, inf where there is sky.
+        ground: bool [h,w], the pixel shows the ground itself and nothing that stands on it.
     """
 
     image: np.ndarray
@@ -69,6 +70,7 @@ class Rendered:
     instances: np.ndarray | None = None
     kinds: np.ndarray | None = None
     depth: np.ndarray | None = None
+    ground: np.ndarray | None = None
 
 
 class _Chunk:
@@ -89,7 +91,8 @@ class _Chunk:
         """Add some rows of quads with their colours and face numbers."""
         points, uv = quads.points[rows], quads.uv[rows]
         key = material.texture, material.layer
-        self._colour.setdefault(key, []).append((points, color[rows], uv))
+        if material.layer != 'hull':
+            self._colour.setdefault(key, []).append((points, color[rows], uv))
         if numbers is None:
             return
         # Codes need a texture only for its holes.
@@ -120,6 +123,7 @@ class StreetRenderer:
         width, height: of the picture.
         camera_matrix: [3,3] pinhole; from the scene's camera rig where None.
         supersample: the picture is drawn this many times larger and averaged.
+        truth_scale: how much finer than the picture truth is drawn.
 
     Raises:
         SourceError: Panda3D is missing, or the scene is too large.
@@ -133,6 +137,7 @@ class StreetRenderer:
         *,
         camera_matrix: np.ndarray | None = None,
         supersample: float = 2.0,
+        truth_scale: int = 1,
     ):
         p3d = panda.core()
         self.scene, self.width, self.height = scene, width, height
@@ -145,10 +150,16 @@ class StreetRenderer:
         big = round(width * k), round(height * k)
         self._colour = panda.Canvas(*big)
         self._codes = panda.Canvas(width, height)
+        self._fine_K, self._fine = self.K, self._codes
         fx, fy, cx, cy = self.K[0, 0], self.K[1, 1], self.K[0, 2], self.K[1, 2]
         kx, ky = big[0] / width, big[1] / height
         self._colour.set_lens(fx * kx, fy * ky, (cx + 0.5) * kx - 0.5, (cy + 0.5) * ky - 0.5)
         self._codes.set_lens(fx, fy, cx, cy)
+        if truth_scale > 1:
+            n, m = truth_scale, (truth_scale - 1) / 2
+            self._fine = panda.Canvas(width * n, height * n)
+            self._fine_K = np.diag([n, n, 1.0]) @ self.K + [[0, 0, m], [0, 0, m], [0, 0, 0]]
+            self._fine.set_lens(n * fx, n * fy, n * cx + m, n * cy + m)
         self._colour_root, self._code_root = p3d.NodePath('colour'), p3d.NodePath('codes')
         self._faces = Faces()
         self._poses: list[np.ndarray] = [np.eye(4)]
@@ -267,13 +278,7 @@ class StreetRenderer:
             where, yaw = mover_pose(self.scene, mover, time)
             if where is None or np.hypot(*(where[:2, 3] - eye[:2])) > SIGHT:
                 continue
-            phase = 0
-            if mover.kind != 'vehicle' and (mover.speed or mover.drift):
-                distance = (abs(mover.speed) + abs(mover.drift)) * time
-                cycle = 1.5 if mover.kind == 'pedestrian' else 4.5
-                phase = int((distance / cycle + mover.instance * 0.37) * PHASES) % PHASES
-            elif mover.kind == 'pedestrian':
-                phase = (mover.instance % 2) * 4
+            phase = 0 if mover.kind == 'vehicle' else stride_phase(mover, time)
             colour, codes, number = self._figure(index, mover, phase, yaw)
             self._poses[number] = where
             state = panda.transform_of(where)
@@ -291,7 +296,7 @@ class StreetRenderer:
         Args:
             world_optical: 4x4 pose of the camera's optical frame in the world.
             time: s since the scene's start.
-            truth: also give mask, instances and depth.
+            truth: also give mask, instances, depth and ground, ``truth_scale`` times finer.
             frame: number that varies the sensor noise.
         """
         eye = world_optical[:3, 3]
@@ -303,21 +308,25 @@ class StreetRenderer:
         image = cv2.resize(big, (self.width, self.height), interpolation=way)
         image = cv2.cvtColor(image, cv2.COLOR_BGRA2RGB)
         codes = colour_to_codes(self._codes.render(self._code_root, world_optical))
-        table = self._faces.table
-        planes = self._faces.inverse_depth(self.K, np.stack(self._poses), world_optical)
+        table, poses = self._faces.table, np.stack(self._poses)
+        planes = self._faces.inverse_depth(self.K, poses, world_optical)
         shadow = self._shadows.draw(self.K, world_optical, time, self.width, self.height)
         # Haze is smooth: every other pixel's depth is enough for it.
         coarse = depth_of(planes, codes, 2)
         image = self._develop(image, coarse, shadow, look_up(table.ground, codes), frame)
         if not truth:
             return Rendered(image)
-        labels, instances = look_up(table.label, codes), look_up(table.instance, codes)
-        kinds = look_up(table.kind, codes)
-        return Rendered(image, labels, instances, kinds, depth_of(planes, codes))
+        if self._fine is not self._codes:
+            codes = colour_to_codes(self._fine.render(self._code_root, world_optical))
+            planes = self._faces.inverse_depth(self._fine_K, poses, world_optical)
+        columns = table.label, table.instance, table.kind
+        labels, instances, kinds = (look_up(column, codes) for column in columns)
+        ground = (look_up(table.ground, codes) > 0) & (instances == 0)
+        return Rendered(image, labels, instances, kinds, depth_of(planes, codes), ground)
 
     def close(self) -> None:
         """Free the buffers and the scene graph."""
-        for canvas in (self._colour, self._codes):
+        for canvas in {self._colour, self._codes, self._fine}:
             canvas.close()
         self._colour_root.removeNode()
         self._code_root.removeNode()

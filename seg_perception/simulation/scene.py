@@ -51,8 +51,10 @@ class CameraRig:
     """The camera on the vehicle: mounting over ``base_link`` on the ground, and its lens.
 
     Attributes:
-        height: m; pitch: rad, > 0 looks down; x: m ahead of base_link; fov: horizontal, rad.
-        distortion: plumb_bob coefficients, empty for a pinhole.
+        height: m; pitch: rad, > 0 looks down; x: m ahead of base_link; roll: rad, > 0 leans
+            right; fov: horizontal, rad, of the lens without its distortion.
+        distortion: coefficients of the lens, empty for a pinhole (plumb_bob).
+        distortion_model: plumb_bob, rational_polynomial or equidistant, as in CameraInfo.
     """
 
     height: float = 1.45
@@ -60,6 +62,8 @@ class CameraRig:
     x: float = 0.0
     fov: float = float(np.deg2rad(68))
     distortion: tuple[float, ...] = ()
+    distortion_model: str = 'plumb_bob'
+    roll: float = 0.0
 
 
 @dataclass(frozen=True)

@@ -11,25 +11,37 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
+from seg_perception.core.camera import CameraModel
 from seg_perception.core.errors import GroundError
-from seg_perception.simulation.mesh import pose
+from seg_perception.core.grid import GridSpec
+from seg_perception.simulation.footprints import footprints
 from seg_perception.simulation.road import KERB_HEIGHT
-from seg_perception.simulation.scene import Scene, mover_pose
+from seg_perception.simulation.scene import Scene
 
 UNKNOWN, FREE, OCCUPIED = -1, 0, 100
 _FINE = 4
 """Sub-cells per cell and axis by which shares are measured."""
-_RADII = {
-    'lamp': 0.1,
-    'post': 0.14,
-    'sign': 0.05,
-    'light': 0.08,
-    'bollard': 0.1,
-    'bin': 0.3,
-    'tree': 0.24,
-    'bare_tree': 0.15,
-    'far_tree': 0.24,
-}
+_BEARING = np.deg2rad(0.1)
+"""Angle between the bearings along which contacts are looked for."""
+_STEP = 0.02
+"""m between the looks along a bearing."""
+
+
+@dataclass(frozen=True)
+class Viewpoint:
+    """A camera at the moment of a frame, and what it saw.
+
+    Attributes:
+        camera: calibration at the picture's size.
+        world_optical: 4x4 pose of its optical frame in the world.
+        depth: float32 [h,w] m along the optical axis; ground: bool [h,w], the pixel shows ground
+            and nothing that stands on it.
+    """
+
+    camera: CameraModel
+    world_optical: np.ndarray
+    depth: np.ndarray
+    ground: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -41,71 +53,37 @@ class GroundTruth:
             a boundary cuts the cell.
         drivable: float32 0..1, share of the cell that is road surface free of obstacles.
         obstacle: float32 0..1, share covered by footprints of things.
-        visible: bool: the camera sees the ground at the cell's middle. None without a camera.
+        visible: bool: the camera sees the ground all over the cell. None without a camera.
+        contacts: float32 [n,2], x, y in the grid's frame, m: where along a bearing the road that
+            the camera sees ends at a thing. None without a camera.
+        kerbs: float32 [n,2], where it ends at ground that is not drivable.
     """
 
     cells: np.ndarray
     drivable: np.ndarray
     obstacle: np.ndarray
     visible: np.ndarray | None = None
-
-
-def footprints(scene: Scene, time: float) -> list[np.ndarray]:
-    """Return what stands on the ground at a time: convex polygons [n,2] in the world, m.
-
-    Overhanging parts (crowns, lamp arms, awnings) are not footprints.
-    """
-    found = [_box(*_building_box(scene, b)) for b in scene.buildings]
-    for prop in scene.props:
-        x, y, _ = (float(v) for v in scene.road.at(prop.s, prop.t))
-        angle = np.linspace(0, 2 * np.pi, 9)[:-1]
-        radius = _RADII[prop.kind] * prop.scale
-        found.append(np.stack([x + radius * np.cos(angle), y + radius * np.sin(angle)], axis=1))
-    thick = {'hedge': 0.7, 'wall': 0.24, 'planks': 0.04, 'railing': 0.04}
-    for b in scene.barriers:
-        out = 1 if b.t > 0 else -1
-        for s in np.arange(b.s0, b.s1, 2.0):
-            end = min(s + 2.0, b.s1)
-            found.append(scene.road.polygon(s, end, b.t, b.t + out * thick[b.kind]))
-    for mover in scene.movers:
-        where, _ = mover_pose(scene, mover, time)
-        if where is not None:
-            found.append(_box(where, (0.0, 0.0), mover.footprint))
-    return found
-
-
-def _building_box(scene: Scene, b) -> tuple[np.ndarray, tuple, tuple]:
-    x, y, heading = (float(v) for v in scene.road.at(b.s, b.t))
-    turn = pose(x, y, 0, heading + (0 if b.side > 0 else np.pi))
-    return turn, (0.0, b.depth / 2), (b.width, b.depth)
-
-
-def _box(transform: np.ndarray, centre: tuple, size: tuple) -> np.ndarray:
-    corner = np.array([[-1, -1], [1, -1], [1, 1], [-1, 1]]) * np.array(size) / 2 + centre
-    return corner @ transform[:2, :2].T + transform[:2, 3]
+    contacts: np.ndarray | None = None
+    kerbs: np.ndarray | None = None
 
 
 def ground_truth(
     scene: Scene,
     time: float,
-    grid,
+    grid: GridSpec,
     world_grid: np.ndarray,
-    *,
-    camera_matrix: np.ndarray | None = None,
-    world_optical: np.ndarray | None = None,
-    depth: np.ndarray | None = None,
+    view: Viewpoint | None = None,
 ) -> GroundTruth:
     """Return the truth on a grid.
 
     Args:
         scene, time: the street and the moment, s.
-        grid: a GridSpec (resolution, x_min, y_min in m, width, height in cells).
+        grid: the cells.
         world_grid: 4x4 pose of the grid's frame in the world, e.g. T_odom_base.
-        camera_matrix, world_optical, depth: pinhole [3,3], its pose 4x4 and its depth picture
-            float32 [h,w] m; all three for ``visible``, or none.
+        view: for ``visible``, ``contacts`` and ``kerbs``.
 
     Raises:
-        GroundError: only some of the camera's three parts were given.
+        GroundError: the view's pictures are not of the camera's size.
     """
     fine = _Canvas(grid, world_grid)
     road = fine.fill(scene.road.surfaces())
@@ -114,16 +92,18 @@ def ground_truth(
     cells = np.full(drivable.shape, UNKNOWN, np.int8)
     cells[drivable >= 1] = FREE
     cells[drivable <= 0] = OCCUPIED
-    visible = None
-    camera = (camera_matrix, world_optical, depth)
-    if any(part is not None for part in camera):
-        if any(part is None for part in camera):
+    obstacle = fine.share(covered)
+    if view is None:
+        return GroundTruth(cells, drivable, obstacle)
+    for name, picture in (('depth', view.depth), ('ground', view.ground)):
+        if picture.shape != (view.camera.height, view.camera.width):
             raise GroundError(
-                'visibility needs camera_matrix, world_optical and depth together: give all three '
-                'or none'
+                f'{name} is {picture.shape}, the camera {view.camera.width}x{view.camera.height}: '
+                'give both of one frame'
             )
-        visible = _visible(scene, grid, world_grid, *camera)
-    return GroundTruth(cells, drivable, fine.share(covered), visible)
+    visible = _visible(grid, world_grid, view, fine.share(road) >= 0.5)
+    contacts, kerbs = _ends_of_road(grid, world_grid, view, road, covered)
+    return GroundTruth(cells, drivable, obstacle, visible, contacts, kerbs)
 
 
 class _Canvas:
@@ -176,36 +156,83 @@ def _inside(polygon: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
 
 
 def _visible(
-    scene: Scene,
-    grid,
-    world_grid: np.ndarray,
-    camera_matrix: np.ndarray,
-    world_optical: np.ndarray,
-    depth: np.ndarray,
+    grid: GridSpec, world_grid: np.ndarray, view: Viewpoint, on_road: np.ndarray
 ) -> np.ndarray:
-    """Return bool [height,width]: the depth picture ends at the ground of each cell's middle."""
-    x = grid.x_min + (np.arange(grid.width) + 0.5) * grid.resolution
-    y = grid.y_min + (np.arange(grid.height) + 0.5) * grid.resolution
+    """Return bool [height,width]: the ground shows at the corners and the middle of the cell."""
+    x = grid.x_min + np.arange(grid.width) * grid.resolution
+    y = grid.y_min + np.arange(grid.height) * grid.resolution
     gx, gy = np.meshgrid(x, y)
-    ground = np.stack([gx, gy, np.zeros_like(gx), np.ones_like(gx)], axis=-1)
-    world = ground @ world_grid.T
-    # What is not road lies a kerb higher.
-    road = _Canvas(grid, world_grid)
-    on_road = road.share(road.fill(scene.road.surfaces())) >= 0.5
-    world[..., 2] = np.where(on_road, 0.0, KERB_HEIGHT)
-    optical = world @ np.linalg.inv(world_optical).T
-    z = optical[..., 2]
-    ahead = z > 0.1
-    uvw = optical[..., :3] @ camera_matrix.T
-    uv = np.rint(uvw[..., :2] / np.where(ahead, z, 1.0)[..., None])
-    h, w = depth.shape
-    inside = ahead & (uv >= 0).all(axis=-1) & (uv[..., 0] < w) & (uv[..., 1] < h)
-    u, v = (np.where(inside, uv[..., k], 0).astype(int) for k in (0, 1))
-    seen = depth[v, u]
-    # One pixel spans more ground the farther it lies; a tenth and a bit allows for that.
-    slack = 0.3 + 0.5 * z**2 / (camera_matrix[1, 1] * world_optical[2, 3])
+    # What is not road lies a kerb higher, so a corner is looked at anew for each of its cells.
+    height = np.where(on_road, 0.0, KERB_HEIGHT)
+    shown = np.ones(gx.shape, bool)
+    for dx, dy in ((0.5, 0.5), (0, 0), (0, 1), (1, 0), (1, 1)):
+        ground = np.stack(
+            [gx + dx * grid.resolution, gy + dy * grid.resolution, height, np.ones_like(gx)], -1
+        )
+        shown &= _shows(view, ground.reshape(-1, 4) @ world_grid.T).reshape(gx.shape)
+    return shown
+
+
+def _shows(view: Viewpoint, world: np.ndarray) -> np.ndarray:
+    """Return bool [n]: the pixel of a point of the ground [n,4] shows that ground."""
+    optical = world @ np.linalg.inv(view.world_optical).T
+    uv, seen = view.camera.project(optical[:, :3])
+    u, v = np.rint(np.where(seen[:, None], uv, 0)).astype(int).T
+    z = optical[:, 2]
+    # A pixel spans more ground the farther it lies. A kerb in front of the point shows ground too,
+    # but nearer, by the share of its height in the camera's.
+    camera_height = max(float(view.world_optical[2, 3]), 0.1)
+    span = z**2 / (view.camera.K[1, 1] * camera_height)
+    slack = 0.05 + span + 0.3 * KERB_HEIGHT / camera_height * z
     with np.errstate(invalid='ignore'):
-        return inside & (np.abs(seen - z) < slack)
+        return seen & view.ground[v, u] & (np.abs(view.depth[v, u] - z) < slack)
+
+
+def _ends_of_road(
+    grid: GridSpec,
+    world_grid: np.ndarray,
+    view: Viewpoint,
+    road: np.ndarray,
+    covered: np.ndarray,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return contacts and kerbs, float32 [n,2] each: where road that is seen ends, and at what.
+
+    The world is flat, so nothing hides the first end of road along a bearing from a camera
+    above it; it is seen if it lies within the picture. What overhangs the road hangs higher
+    than the camera.
+    """
+    eye = np.linalg.inv(world_grid) @ view.world_optical
+    reach = np.hypot(
+        max(abs(grid.x_min - eye[0, 3]), abs(grid.x_max - eye[0, 3])),
+        max(abs(grid.y_min - eye[1, 3]), abs(grid.y_max - eye[1, 3])),
+    )
+    angle = np.arange(-np.pi, np.pi, _BEARING)[:, None]
+    r = np.arange(0.0, reach, _STEP)
+    step = grid.resolution / _FINE
+    ix = np.floor((eye[0, 3] + r * np.cos(angle) - grid.x_min) / step).astype(np.int64)
+    iy = np.floor((eye[1, 3] + r * np.sin(angle) - grid.y_min) / step).astype(np.int64)
+    inside = (ix >= 0) & (iy >= 0) & (ix < road.shape[1]) & (iy < road.shape[0])
+    ix, iy = np.where(inside, ix, 0), np.where(inside, iy, 0)
+    is_thing, is_road = covered[iy, ix] & inside, road[iy, ix] & inside
+    clear = is_road & ~is_thing
+    # The end is the first look that is not clear behind one that is.
+    ends = ~clear & inside
+    ends[:, 1:] &= np.logical_or.accumulate(clear, axis=1)[:, :-1]
+    ends[:, 0] = False
+    first = ends.argmax(axis=1)
+    rows = np.flatnonzero(ends.any(axis=1))
+    first = first[rows]
+    # Road again after a gap outside the grid would make up an end.
+    before = clear[rows, first - 1]
+    rows, first = rows[before], first[before]
+    at = r[first]
+    x, y = eye[0, 3] + at * np.cos(angle[rows, 0]), eye[1, 3] + at * np.sin(angle[rows, 0])
+    world = np.stack([x, y, np.zeros_like(x), np.ones_like(x)], axis=1) @ world_grid.T
+    optical = world @ np.linalg.inv(view.world_optical).T
+    _, seen = view.camera.project(optical[:, :3])
+    points = np.stack([x, y], axis=1).astype(np.float32)
+    thing = is_thing[rows, first]
+    return points[seen & thing], points[seen & ~thing]
 
 
 def as_picture(truth: GroundTruth, scale: int = 2) -> np.ndarray:

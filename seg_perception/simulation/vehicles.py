@@ -131,6 +131,27 @@ def _wheels(o: Outline, mesh: Mesh, plain: Material) -> None:
                 mesh.add(fan, plain, normals=(0, side, 0.2), tint=shade)
 
 
+def vehicle_outline(variant: int) -> np.ndarray:
+    """Return the body seen from above without mirrors, convex [n,2] (x forward, y left), m."""
+    o = OUTLINES[variant // 100]
+    xs = np.unique(np.concatenate([_stations(o), [0.0, 1.0]]))
+    half = np.array([_section(o, x)[:, 0].max() for x in xs])
+    x = xs * o.length - o.length / 2
+    return np.concatenate([np.stack([x, -half], 1), np.stack([x, half], 1)[::-1]])
+
+
+def _skirt(variant: int, mesh: Mesh, kind: int) -> None:
+    """Close the gap between body and ground in the truth alone, as annotators do.
+
+    Ground seen between the wheels is no place to drive; a mask that calls it road would free
+    cells beneath the vehicle.
+    """
+    outline = vehicle_outline(variant)
+    ring = np.concatenate([outline, outline[:1]])
+    walls = np.stack([np.insert(ring, 2, z, axis=1) for z in (0.0, 0.24)])
+    mesh.add(quads_of_grid(walls), Material('white', 'hull', CAR, kind=kind))
+
+
 @lru_cache(maxsize=64)
 def vehicle_mesh(variant: int) -> Mesh:
     """Return the vehicle ``outline * 100 + paint``: x forward, z up, origin on the ground below
@@ -143,6 +164,7 @@ def vehicle_mesh(variant: int) -> Mesh:
     _body(outline, mesh, paint)
     _ends(outline, mesh, paint)
     _wheels(outline, mesh, plain)
+    _skirt(variant, mesh, kind)
     a, b = outline.length * 0.46, outline.width * 0.46
     z = 0.19
     under = [[(-a, -b, z), (-a, b, z), (a, b, z), (a, -b, z)]]

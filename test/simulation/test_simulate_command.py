@@ -44,7 +44,7 @@ def test_a_video_is_readable_and_has_its_camera_beside_it(tmp_path, suffix):
     rig = random_scene(7).camera
     mounting = yaml.safe_load((tmp_path / 'street_mounting.yaml').read_text())
     pose = mounting['/**']['ros__parameters']['camera_pose']
-    assert pose == {'height': rig.height, 'pitch': rig.pitch}
+    assert pose == {'height': rig.height, 'pitch': rig.pitch, 'roll': rig.roll}
 
 
 def test_a_folder_carries_truth_beside_its_pictures(tmp_path):
