@@ -64,7 +64,7 @@ def _lens(rng: np.random.Generator, rig: CameraRig) -> CameraRig:
     # Of a 16:9 picture's corner, in units of the focal length: the stronger its distortion may
     # be, the narrower the view, or the polynomial folds back within the picture.
     corner = 1.15 * np.tan(rig.fov / 2)
-    k1 = -float(rng.uniform(0.02, 0.09)) / corner**2
+    k1 = -float(rng.uniform(0.02, 0.09) / corner**2)
     tangential = rng.normal(0, 4e-4, 2)
     return replace(rig, distortion=(k1, 0.15 * k1**2, *tangential.tolist(), 0.0))
 

@@ -21,9 +21,9 @@ from seg_perception.simulation.scene import Scene
 UNKNOWN, FREE, OCCUPIED = -1, 0, 100
 _FINE = 4
 """Sub-cells per cell and axis by which shares are measured."""
-_BEARING = np.deg2rad(0.1)
+_BEARING = np.deg2rad(0.2)
 """Angle between the bearings along which contacts are looked for."""
-_STEP = 0.02
+_STEP = 0.025
 """m between the looks along a bearing."""
 
 
