@@ -1,0 +1,433 @@
+"""The ground over time: frames of one or more cameras added up in the odometry's frame.
+
+Log-odds of a cell being occupied (H. Moravec and A. Elfes, "High resolution maps from wide angle
+sonar", ICRA 1985), on a window of cells that lie still in the odometry's frame and follow the
+robot by whole cells, so that nothing is blurred by resampling it again and again. The rules are
+not symmetric: what is taken for free must stand up to every doubt, so one frame that shows an
+obstacle overrules any number that showed free ground, never the other way round.
+
+Only the pose in the plane counts (x, y, yaw): the frames' cells were projected onto the ground
+already. Stamps are seconds of the pictures' clock.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, fields
+from enum import Enum
+
+import cv2
+import numpy as np
+
+from seg_perception.core.errors import GroundError
+from seg_perception.core.grid import GridSpec, check_pose
+from seg_perception.core.ground_observation import (
+    FREE,
+    HIDDEN,
+    OCCUPIED,
+    OCCUPIED_MOVING,
+    GroundObservation,
+)
+
+#: Cells by which the window is larger than needed on each side, so that it moves seldom.
+_MARGIN = 16
+#: m and rad that odometry's samples may differ without any time having passed.
+_JUMP, _TURN = 0.5, 0.2
+#: Log-odds are kept in thousandths: whole numbers of 16 bits take a third of the time.
+_UNIT = 1000.0
+#: s by which decay is put off: many small steps cost more than few larger ones.
+_FADE_STEP = 0.1
+_UNKNOWN_CELL, _FREE_CELL, _OCCUPIED_CELL = -1, 0, 100
+
+
+@dataclass(frozen=True)
+class FusionOptions:
+    """How frames add up.
+
+    Attributes:
+        hit, miss: log-odds by which one frame that shows a cell occupied (free) changes it.
+        most: bound of the log-odds of an occupied cell; of a free one it is ``hit + miss``.
+        free_at, occupied_at: log-odds beyond which a cell counts as free (below ``-free_at``)
+            or occupied; it stays so until less than ``hold`` of that is left.
+        hold: 0..1.
+        decay_free, decay_static, decay_moving: s after which a free cell, one occupied by what
+            stands still, and one occupied by what moves, keep 1/e of their log-odds.
+        stale_after: s without a frame after which nothing is known any more.
+        time_back: s by which a frame may be older than the newest one (another camera's);
+            beyond that the clock has been set back.
+        max_speed, max_turn_rate: m/s and rad/s; what moves faster has jumped.
+    """
+
+    hit: float = 1.8
+    miss: float = 0.9
+    most: float = 3.6
+    free_at: float = 1.6
+    occupied_at: float = 1.5
+    hold: float = 0.4
+    decay_free: float = 2.0
+    decay_static: float = 8.0
+    decay_moving: float = 0.7
+    stale_after: float = 1.0
+    time_back: float = 0.5
+    max_speed: float = 70.0
+    max_turn_rate: float = 6.0
+
+    def __post_init__(self) -> None:
+        for item in fields(self):
+            value = getattr(self, item.name)
+            if not (isinstance(value, (int, float)) and math.isfinite(value) and value > 0):
+                raise GroundError(f'fusion {item.name} must be a number above 0, got {value!r}')
+        if self.hit + max(self.miss, self.most) > 16:
+            raise GroundError('fusion hit, miss and most must add up to at most 16')
+        if self.hold > 1:
+            raise GroundError(f'fusion hold must be in 0..1, got {self.hold!r}')
+        if self.hit < self.occupied_at:
+            raise GroundError(
+                f'fusion hit ({self.hit:g}) must be at least occupied_at '
+                f'({self.occupied_at:g}): one frame must be enough to stop for'
+            )
+        if self.most < self.hit or self.hit + self.miss < self.free_at:
+            raise GroundError(
+                'fusion most must be at least hit, and hit + miss at least free_at: no cell '
+                'would ever be occupied, or free'
+            )
+
+
+class FusionEvent(Enum):
+    """What a frame did to the memory."""
+
+    GOOD = 'good'
+    JUMP = 'jump'  # the robot can't have moved so: everything before is forgotten
+    TIME_BACK = 'time back'  # the clock was set back, or a bag loops: forgotten
+    GAP = 'gap'  # silent for longer than stale_after: forgotten
+
+
+@dataclass(frozen=True)
+class FusionReport:
+    """What became of a frame.
+
+    Attributes:
+        event: GOOD, or why everything before the frame was forgotten.
+        reason: for people; '' when GOOD.
+    """
+
+    event: FusionEvent
+    reason: str = ''
+
+    @property
+    def was_reset(self) -> bool:
+        """Whether the memory was dropped."""
+        return self.event is not FusionEvent.GOOD
+
+
+class GridFusion:
+    """Adds up observations of one grid.
+
+    Args:
+        spec: the grid in the robot's frame; observations must be of it.
+        options: rates.
+        graded: keep the cells' costs, too; else cells are -1, 0 and 100.
+    """
+
+    def __init__(
+        self, spec: GridSpec, options: FusionOptions | None = None, *, graded: bool = False
+    ) -> None:
+        self.spec = spec
+        self.options = options or FusionOptions()
+        self.graded = graded
+        diagonal = math.hypot(spec.width, spec.height)
+        self._side = 2 * (math.ceil(diagonal / 2) + _MARGIN + 1)
+        self._log_odds = np.zeros((self._side, self._side), np.int16)
+        self._state = np.zeros(self._log_odds.shape, np.uint8)  # unknown, FREE, OCCUPIED[_MOVING]
+        self._moving = np.zeros(self._log_odds.shape, bool)
+        self._cost = np.zeros(self._log_odds.shape if graded else (0, 0), np.float32)
+        self.reset()
+
+    @property
+    def newest(self) -> float | None:
+        """Stamp of the newest frame, s; None after a reset."""
+        return self._newest
+
+    def reset(self) -> None:
+        """Forget everything: all cells are unknown."""
+        self._newest: float | None = None
+        self._decayed = 0.0
+        self._pose = np.zeros(3)
+        self._corner = np.zeros(2, np.int64)  # of the window, in cells of the odometry's frame
+        self._clear()
+
+    def add(
+        self, observation: GroundObservation, t_odom_base: np.ndarray, stamp: float
+    ) -> FusionReport:
+        """Add one frame of any camera.
+
+        Args:
+            observation: what it shows, on ``spec`` in the robot's frame.
+            t_odom_base: float [4, 4], the robot's pose in the odometry's frame at the stamp.
+            stamp: s.
+
+        Returns:
+            What happened; when the memory was dropped, only this frame is in it now.
+
+        Raises:
+            GroundError: another grid, no rigid pose, or a stamp that is not finite.
+        """
+        if observation.spec != self.spec:
+            raise GroundError(f'the observation is of {observation.spec}, not of {self.spec}')
+        pose = _planar(t_odom_base)
+        if not math.isfinite(stamp):
+            raise GroundError(f'the stamp of a frame must be finite seconds, got {stamp!r}')
+        report = self._check(pose, stamp)
+        if report.was_reset:
+            self.reset()
+        if self._newest is None:
+            self._newest = self._decayed = stamp
+            self._place(pose, fresh=True)
+        else:
+            self._fade(stamp)
+            self._place(pose)
+        if stamp >= self._newest:
+            self._newest, self._pose = stamp, pose
+        self._take(observation, pose)
+        return report
+
+    def cells(self, t_odom_base: np.ndarray, stamp: float) -> np.ndarray:
+        """Return what is known on the grid around the robot.
+
+        Args:
+            t_odom_base: float [4, 4], the robot's pose now.
+            stamp: now, s.
+
+        Returns:
+            int8 [spec.height, spec.width]; all -1 when the newest frame is older than
+            ``stale_after``, the clock went back, or the robot jumped since.
+
+        Raises:
+            GroundError: no rigid pose, or a stamp that is not finite.
+        """
+        pose = _planar(t_odom_base)
+        if not self._holds(pose, stamp):
+            return self.spec.unknown()
+        self._fade(stamp)
+        to_window = np.linalg.inv(np.vstack([self._to_base(pose), (0, 0, 1)]))[:2]
+        size = (self.spec.width, self.spec.height)
+        values = cv2.warpAffine(self._values(), to_window, size, flags=_NEAREST, borderValue=255)
+        return values.view(np.int8)
+
+    def odom_cells(self, t_odom_base: np.ndarray, stamp: float) -> tuple[np.ndarray, GridSpec]:
+        """Return what is known in a window of the odometry's frame, snapped to the resolution.
+
+        Args:
+            t_odom_base: float [4, 4], the robot's pose now.
+            stamp: now, s.
+
+        Returns:
+            int8 cells [n, n], and their grid in the odometry's frame; it holds all of ``spec``
+            around the robot, with more on each side. All -1 as in :meth:`cells`.
+        """
+        pose = _planar(t_odom_base)
+        res = self.spec.resolution
+        if self._holds(pose, stamp):
+            self._fade(stamp)
+            values, corner = self._values().view(np.int8).copy(), self._corner
+        else:
+            values = np.full(self._log_odds.shape, _UNKNOWN_CELL, np.int8)
+            corner = self._corner_for(pose)
+        x, y = (float(v) for v in corner * res)
+        return values, GridSpec(res, x, x + self._side * res, y, y + self._side * res)
+
+    # -- what may be believed ------------------------------------------------------------------
+
+    def _check(self, pose: np.ndarray, stamp: float) -> FusionReport:
+        if self._newest is None:
+            return FusionReport(FusionEvent.GOOD)
+        elapsed = stamp - self._newest
+        options = self.options
+        if elapsed < -options.time_back:
+            return FusionReport(
+                FusionEvent.TIME_BACK, f'the clock went back by {-elapsed:.2f} s at {stamp:.3f}'
+            )
+        if elapsed > options.stale_after:
+            return FusionReport(FusionEvent.GAP, f'no frame for {elapsed:.2f} s')
+        moved = float(np.hypot(*(pose[:2] - self._pose[:2])))
+        turned = abs(math.remainder(pose[2] - self._pose[2], math.tau))
+        within = abs(elapsed)
+        if (
+            moved > _JUMP + options.max_speed * within
+            or turned > _TURN + options.max_turn_rate * within
+        ):
+            return FusionReport(
+                FusionEvent.JUMP,
+                f'odometry jumped by {moved:.2f} m and {math.degrees(turned):.0f} degrees in '
+                f'{within:.3f} s',
+            )
+        return FusionReport(FusionEvent.GOOD)
+
+    def _holds(self, pose: np.ndarray, stamp: float) -> bool:
+        if not math.isfinite(stamp):
+            raise GroundError(f'the stamp must be finite seconds, got {stamp!r}')
+        return self._newest is not None and not self._check(pose, stamp).was_reset
+
+    # -- the window ----------------------------------------------------------------------------
+
+    def _corner_for(self, pose: np.ndarray) -> np.ndarray:
+        """Return int64 [2], the corner of a window whose middle is the grid's, in cells."""
+        spec = self.spec
+        middle = np.array([(spec.x_min + spec.x_max) / 2, (spec.y_min + spec.y_max) / 2])
+        where = _turn(pose[2]) @ middle + pose[:2]
+        return np.round(where / spec.resolution).astype(np.int64) - self._side // 2
+
+    def _place(self, pose: np.ndarray, *, fresh: bool = False) -> None:
+        """Let the window follow the robot; what comes in is unknown."""
+        corner = self._corner_for(pose)
+        if fresh:
+            self._corner = corner
+            return
+        shift = corner - self._corner
+        if np.abs(shift).max() < _MARGIN:
+            return
+        self._corner = corner
+        if np.abs(shift).max() >= self._side:
+            self._clear()
+            return
+        for layer in self._layers():
+            moved = np.zeros_like(layer)
+            moved[_part(-shift[1]), _part(-shift[0])] = layer[_part(shift[1]), _part(shift[0])]
+            layer[:] = moved
+
+    def _to_base(self, pose: np.ndarray) -> np.ndarray:
+        """Return float64 [2, 3]: (column, row) of the window -> (column, row) of the grid."""
+        spec = self.spec
+        back = _turn(pose[2]).T
+        first = (self._corner + 0.5) * spec.resolution - pose[:2]  # middle of cell (0, 0)
+        offset = (back @ first - (spec.x_min, spec.y_min)) / spec.resolution - 0.5
+        return np.column_stack([back, offset])
+
+    def _reach(self, pose: np.ndarray) -> tuple[slice, slice]:
+        """Return the rows and columns of the window that the grid reaches."""
+        spec = self.spec
+        x, y = [spec.x_min, spec.x_max], [spec.y_min, spec.y_max]
+        corners = np.array([(a, b) for a in x for b in y]) @ _turn(pose[2]).T + pose[:2]
+        cells = corners / spec.resolution - self._corner
+        low = np.clip(np.floor(cells.min(axis=0)).astype(int), 0, self._side)
+        high = np.clip(np.ceil(cells.max(axis=0)).astype(int), 0, self._side)
+        return slice(low[1], high[1]), slice(low[0], high[0])
+
+    # -- evidence ------------------------------------------------------------------------------
+
+    def _fade(self, stamp: float) -> None:
+        """Let everything decay up to a stamp, if that makes a step."""
+        elapsed = stamp - self._decayed
+        if elapsed < _FADE_STEP:
+            return
+        self._decayed = stamp
+        options = self.options
+        keep = np.ones(256, np.float32)
+        keep[[0, FREE]] = math.exp(-elapsed / options.decay_free)
+        keep[OCCUPIED] = math.exp(-elapsed / options.decay_static)
+        keep[OCCUPIED_MOVING] = math.exp(-elapsed / options.decay_moving)
+        # Assigning cuts towards zero: what decays does not stay just short of a threshold.
+        self._log_odds[:] = self._log_odds * cv2.LUT(self._state, keep)
+        self._judge((slice(None), slice(None)))
+
+    def _take(self, observation: GroundObservation, pose: np.ndarray) -> None:
+        rows, columns = self._reach(pose)
+        part = rows, columns
+        to_base = self._to_base(pose)
+        to_base[:, 2] += to_base[:, :2] @ (columns.start, rows.start)
+        size = (columns.stop - columns.start, rows.stop - rows.start)
+        if min(size) <= 0:
+            return
+        kinds = cv2.warpAffine(observation.kinds, to_base, size, flags=_NEAREST, borderValue=0)
+        free, occupied = kinds == FREE, (kinds == OCCUPIED) | (kinds == OCCUPIED_MOVING)
+        options, log_odds = self.options, self._log_odds[part]
+        # An obstacle, or something that may have moved in, begins from "never seen free".
+        floor = (kinds >= OCCUPIED).view(np.int8) - np.int8(1)  # 0 or -1
+        np.maximum(log_odds, floor.astype(np.int16) << 15, out=log_odds)
+        log_odds += occupied * _whole(options.hit) - free * _whole(options.miss)
+        np.maximum(log_odds, -_whole(options.hit + options.miss), out=log_odds)
+        np.minimum(log_odds, _whole(options.most), out=log_odds)
+        moving = self._moving[part]
+        moving &= ~occupied
+        moving |= kinds == OCCUPIED_MOVING
+        if self.graded:
+            self._take_cost(observation, to_base, size, part, kinds)
+        self._judge(part)
+
+    def _take_cost(
+        self,
+        observation: GroundObservation,
+        to_base: np.ndarray,
+        size: tuple[int, int],
+        part: tuple[slice, slice],
+        kinds: np.ndarray,
+    ) -> None:
+        """Follow the costs that agree with what the cell is taken for."""
+        seen = cv2.warpAffine(
+            observation.cells.view(np.uint8), to_base, size, flags=_NEAREST, borderValue=255
+        ).astype(np.float32)
+        cost = self._cost[part]
+        known = (kinds >= FREE) & (kinds != HIDDEN)
+        # A cell that was not known takes the first cost it sees.
+        share = np.where(self._state[part] == 0, np.float32(1), np.float32(0.3))
+        share[(kinds == FREE) & (self._state[part] >= OCCUPIED)] = 0
+        np.copyto(cost, cost + share * (seen - cost), where=known)
+
+    def _judge(self, part: tuple[slice, slice]) -> None:
+        """Decide what the cells are taken for, with some persistence."""
+        options = self.options
+        log_odds, state = self._log_odds[part], self._state[part]
+        free_at, occupied_at = _whole(options.free_at), _whole(options.occupied_at)
+        stay_free, stay_occupied = (
+            _whole(limit * options.hold) for limit in (options.free_at, options.occupied_at)
+        )
+        free = log_odds <= -free_at
+        free |= (state == FREE) & (log_odds <= -stay_free)
+        occupied = log_odds >= occupied_at
+        occupied |= (state >= OCCUPIED) & (log_odds >= stay_occupied)
+        # OCCUPIED_MOVING is OCCUPIED + 1.
+        kind = self._moving[part] + np.uint8(OCCUPIED)
+        kind *= occupied
+        np.add(kind, free, out=state, casting='unsafe')
+
+    def _values(self) -> np.ndarray:
+        """Return uint8 [side, side], the bytes of the int8 cells."""
+        if not self.graded:
+            return cv2.LUT(self._state, _TRINARY)
+        occupied = self._state >= OCCUPIED
+        cost = np.clip(np.rint(self._cost), occupied, 100).astype(np.uint8)
+        return np.where(self._state == 0, np.uint8(255), cost)
+
+    def _clear(self) -> None:
+        for layer in self._layers():
+            layer[:] = 0
+
+    def _layers(self) -> tuple[np.ndarray, ...]:
+        layers = self._log_odds, self._state, self._moving
+        return (*layers, self._cost) if self.graded else layers
+
+
+_NEAREST = cv2.INTER_NEAREST | cv2.WARP_INVERSE_MAP
+_TRINARY = np.full(256, _UNKNOWN_CELL, np.int8)
+_TRINARY[FREE] = _FREE_CELL
+_TRINARY[[OCCUPIED, OCCUPIED_MOVING]] = _OCCUPIED_CELL
+_TRINARY = _TRINARY.view(np.uint8)
+
+
+def _planar(t_odom_base: np.ndarray) -> np.ndarray:
+    """Return float64 [3]: x, y, yaw of a pose."""
+    pose = check_pose(t_odom_base)
+    return np.array([pose[0, 3], pose[1, 3], math.atan2(pose[1, 0], pose[0, 0])])
+
+
+def _whole(log_odds: float) -> np.int16:
+    return np.int16(round(log_odds * _UNIT))
+
+
+def _turn(yaw: float) -> np.ndarray:
+    return np.array([[math.cos(yaw), -math.sin(yaw)], [math.sin(yaw), math.cos(yaw)]])
+
+
+def _part(shift: int) -> slice:
+    """Return the slice that is left of an axis when it starts `shift` later (or ends earlier)."""
+    return slice(int(shift), None) if shift >= 0 else slice(0, int(shift))

@@ -1,0 +1,57 @@
+"""What one frame shows of the ground: its cells, and where along each bearing sight ends."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from seg_perception.core.grid import GridSpec
+
+#: Values of ``GroundObservation.kinds``. HIDDEN is unknown, too, and more: something that moves
+#: stands before it and may be standing on it, so that an older "free" no longer holds there.
+UNKNOWN, FREE, OCCUPIED, OCCUPIED_MOVING, HIDDEN = 0, 1, 2, 3, 4
+
+
+@dataclass(frozen=True)
+class Contacts:
+    """Along each bearing from the camera, how far the ground is free and what ends it.
+
+    Attributes:
+        origin: (x, y) of the point on the ground below the camera, base frame, m.
+        bearings: float32 [n], radians from the base frame's x axis about z, growing.
+        ranges: float32 [n], m from the origin to the first thing that stands on the ground; inf
+            where none was seen.
+        free_from, free_to: float32 [n], m from the origin: the ground is seen and free between
+            them without a gap (equal where nothing is).
+        labels: uint8 [n], class ids of what stands there; 255 where nothing does.
+    """
+
+    origin: tuple[float, float]
+    bearings: np.ndarray
+    ranges: np.ndarray
+    free_from: np.ndarray
+    free_to: np.ndarray
+    labels: np.ndarray
+
+
+@dataclass(frozen=True)
+class GroundObservation:
+    """One frame on the grid.
+
+    Attributes:
+        spec: the grid.
+        cells: int8 [spec.height, spec.width], -1 unknown, 0 free .. 100 occupied.
+        kinds: uint8, same shape: UNKNOWN, FREE, OCCUPIED, OCCUPIED_MOVING or HIDDEN.
+        contacts: None where no pixel sees the ground.
+    """
+
+    spec: GridSpec
+    cells: np.ndarray
+    kinds: np.ndarray
+    contacts: Contacts | None = None
+
+    @classmethod
+    def unknown(cls, spec: GridSpec) -> GroundObservation:
+        """Return the observation of a camera that sees nothing."""
+        return cls(spec, spec.unknown(), np.zeros(spec.shape, np.uint8))
