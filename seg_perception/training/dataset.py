@@ -124,16 +124,20 @@ class MixedStream(Dataset):
     def __len__(self) -> int:
         return len(self.schedule)
 
-    def __getitem__(self, item: int) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return (float32 [3,h,w] normalised RGB, uint8 [h,w] labels) of a draw."""
+    def draw(self, item: int) -> tuple:
+        """Return what the draw's dataset holds there, and seed the augmentation for it."""
         number, running = (int(value) for value in self.schedule[item])
         data = self.sources[number].data
         epoch, position = divmod(running, len(data))
         order = np.random.default_rng((self.seed, number, epoch)).permutation(len(data))
-        image, labels = data[int(order[position])]
         self.augmentation.set_random_seed(
             int(np.random.default_rng((self.seed, self.start + item)).integers(2**31))
         )
+        return data[int(order[position])]
+
+    def __getitem__(self, item: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return (float32 [3,h,w] normalised RGB, uint8 [h,w] labels) of a draw."""
+        image, labels = self.draw(item)
         crop = self.augmentation(image=image, mask=labels)
         pixels = (crop['image'].astype(np.float32) - self.mean) / self.std
         return (

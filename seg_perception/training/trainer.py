@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import cv2
@@ -41,7 +42,18 @@ class Trainer:
 
     Raises:
         SegPerceptionError: configuration, data or weights cannot be used.
+
+    What depends on the task lies in the class attributes and in ``_dataset``, ``_stream``,
+    ``_loss``, ``_train_mode``, ``_batch_loss`` and ``_validation_record``, which
+    ``InstanceTrainer`` replaces.
     """
+
+    #: Task of the networks that this class trains.
+    task = 'semantic'
+    #: Module that the encoder weights go into, and that ``encoder_factor`` slows down.
+    encoder_name = 'encoder'
+    #: Makes a batch of what the stream draws; None = stacked tensors.
+    collate: Callable | None = None
 
     def __init__(self, config: TrainingConfig, output: Path, device: str = 'cpu') -> None:
         self.config = config
@@ -49,10 +61,10 @@ class Trainer:
         self.device = torch.device(device)
         self.labels = LabelSet.named(config.labels)
         self.entry = architecture(config.architecture)
-        if self.entry.task != 'semantic':
+        if self.entry.task != self.task:
             raise TrainingError(
-                f'{config.architecture} is a network for {self.entry.task!r}; '
-                'only semantic ones can be trained so far'
+                f'{config.architecture} is a network for {self.entry.task!r}, '
+                f'this trains {self.task!r} ones'
             )
         torch.manual_seed(config.seed)
         model = build(config.architecture, len(self.labels), **config.options)
@@ -63,7 +75,7 @@ class Trainer:
                     f'encoder_weights {config.encoder_weights!r} do not fit '
                     f'{config.architecture}; known to fit: {fitting}'
                 )
-            load_encoder(model.encoder, config.encoder_weights)
+            load_encoder(model.get_submodule(self.encoder_name), config.encoder_weights)
         self.model = model.to(self.device, memory_format=torch.channels_last)
         if config.initial:
             self._load_initial(Path(config.initial))
@@ -108,7 +120,8 @@ class Trainer:
         groups: dict[tuple[float, float], list[nn.Parameter]] = {}
         for name, parameter in self.model.named_parameters():
             if parameter.requires_grad:
-                factor = config.encoder_factor if name.startswith('encoder.') else 1.0
+                in_encoder = name.startswith(f'{self.encoder_name}.')
+                factor = config.encoder_factor if in_encoder else 1.0
                 decay = config.weight_decay if parameter.ndim > 1 else 0.0
                 groups.setdefault((factor, decay), []).append(parameter)
         return torch.optim.AdamW(
@@ -168,8 +181,21 @@ class Trainer:
         bar.close()
 
     def _loader(self) -> DataLoader:
+        # The stream is already shuffled; workers must not fight the network for the cores.
+        return DataLoader(
+            self._stream(),
+            batch_size=self.config.batch,
+            collate_fn=self.collate,
+            num_workers=self.config.workers,
+            worker_init_fn=_single_thread,
+            # Forking after OpenCV or OpenMP ran threads leaves workers that wait for ever.
+            multiprocessing_context='spawn' if self.config.workers else None,
+        )
+
+    def _stream(self) -> MixedStream:
+        """Return the draws from the current step to the last one."""
         config = self.config
-        stream = MixedStream(
+        return MixedStream(
             self.sources,
             training_augmentation(*config.crop, config.scale),
             self.entry.mean,
@@ -178,30 +204,19 @@ class Trainer:
             start=self.step * config.batch,
             length=(config.steps - self.step) * config.batch,
         )
-        # The stream is already shuffled; workers must not fight the network for the cores.
-        return DataLoader(
-            stream,
-            batch_size=config.batch,
-            num_workers=config.workers,
-            worker_init_fn=_single_thread,
-            # Forking after OpenCV or OpenMP ran threads leaves workers that wait for ever.
-            multiprocessing_context='spawn' if config.workers else None,
-        )
 
-    def _train_step(self, images: torch.Tensor, targets: torch.Tensor) -> float:
+    def _train_mode(self) -> None:
         self.model.train()
         for module in self.frozen:
             module.eval()
+
+    def _train_step(self, images: torch.Tensor, targets: torch.Tensor) -> float:
+        self._train_mode()
         for group in self.optimizer.param_groups:
             group['lr'] = self.config.learning_rate * group['factor'] * self.rate(self.step)
         # Dropout depends on (seed, step) alone: a resumed run goes on exactly.
         torch.manual_seed(self.config.seed * 1_000_003 + self.step)
-        images = images.to(self.device).contiguous(memory_format=torch.channels_last)
-        with torch.autocast(
-            self.device.type, torch.bfloat16, enabled=self.config.precision == 'bf16'
-        ):
-            logits = self.model(images)
-        loss = self.loss(logits, targets.to(self.device))
+        loss = self._batch_loss(images, targets)
         value = loss.item()
         if not np.isfinite(value):
             raise TrainingError(
@@ -213,6 +228,17 @@ class Trainer:
         self.optimizer.step()
         self._update_average()
         return value
+
+    def _batch_loss(self, images: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        images = images.to(self.device).contiguous(memory_format=torch.channels_last)
+        with self._autocast():
+            logits = self.model(images)
+        return self.loss(logits, targets.to(self.device))
+
+    def _autocast(self) -> torch.autocast:
+        return torch.autocast(
+            self.device.type, torch.bfloat16, enabled=self.config.precision == 'bf16'
+        )
 
     @torch.no_grad()
     def _update_average(self) -> None:

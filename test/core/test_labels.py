@@ -11,7 +11,7 @@ import yaml
 from seg_perception.core.errors import LabelSetError
 from seg_perception.core.labels import LabelClass, LabelSet, Role
 
-SIZES = {'ade20k': 150, 'camvid': 11, 'cityscapes': 19, 'coco': 80}
+SIZES = {'ade20k': 150, 'camvid': 11, 'cityscapes': 19, 'coco': 80, 'street_objects': 6}
 
 
 def classes(*names: str) -> list[dict]:
