@@ -32,10 +32,14 @@ class FolderDataset:
         self.pairs = self._find_pairs()
 
     def _find_pairs(self) -> list[tuple[Path, Path]]:
-        images, labels = self.root / 'images', self.root / 'labels'
+        return self._pair(self.root / 'images', self.root / 'labels')
+
+    def _pair(self, images: Path, labels: Path) -> list[tuple[Path, Path]]:
         for folder in (images, labels):
             if not folder.is_dir():
-                raise DatasetError(f'{folder} is not a folder; expected images/ and labels/')
+                raise DatasetError(
+                    f'{folder} is not a folder; expected {images.name}/ and {labels.name}/'
+                )
         found = sorted(p for p in images.iterdir() if p.suffix.lower() in PICTURES)
         if not found:
             raise DatasetError(f'{images} holds no .jpg or .png picture')
@@ -81,6 +85,7 @@ class FolderDataset:
                 f'{label_path} is {labels.shape[1]}x{labels.shape[0]}, its picture '
                 f'{image.shape[1]}x{image.shape[0]}'
             )
+        labels = self._ids(labels, label_path)
         wrong = labels[(labels >= self.classes) & (labels != IGNORE)]
         if wrong.size:
             raise DatasetError(
@@ -88,6 +93,10 @@ class FolderDataset:
                 f'allowed are 0..{self.classes - 1} and {IGNORE} (ignore)'
             )
         return cv2.cvtColor(image, cv2.COLOR_BGR2RGB), labels
+
+    def _ids(self, labels: np.ndarray, path: Path) -> np.ndarray:
+        """Return the ids of a label map as this class counts them; layouts may number others."""
+        return labels
 
     def class_counts(self) -> np.ndarray:
         """Return int64 [classes] pixel counts over the whole folder."""
