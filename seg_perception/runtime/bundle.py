@@ -37,6 +37,7 @@ class Bundle:
         input, output: tensors of the deployed graph.
         licence: terms of 'code', 'weights' and 'data'.
         metrics: measured figures with the command that measures them again.
+        precision: of the file's arithmetic: 'fp32', 'fp16' or 'int8'; '' = not told.
     """
 
     root: Path
@@ -53,6 +54,7 @@ class Bundle:
     source: str = ''
     description: str = ''
     metrics: tuple[Metric, ...] = ()
+    precision: str = ''
 
     @property
     def model_path(self) -> Path:
@@ -100,7 +102,7 @@ class Bundle:
             )
         texts = {
             key: schema.text(top[key], repr(key))
-            for key in ('architecture', 'source', 'description')
+            for key in ('architecture', 'source', 'description', 'precision')
             if top.get(key) is not None
         }
         return cls(
@@ -229,11 +231,17 @@ def write_bundle(
     except OSError as error:
         raise BundleError(f'cannot write into {folder.parent}: {error.strerror}') from error
     try:
-        (made / 'model.onnx').write_bytes(model)
         text = yaml.safe_dump(data, sort_keys=False, allow_unicode=True)
-        (made / DESCRIPTION).write_text(text, encoding='utf-8')
-        if readme:
-            (made / 'README.md').write_text(readme, encoding='utf-8')
+        try:
+            (made / 'model.onnx').write_bytes(model)
+            (made / DESCRIPTION).write_text(text, encoding='utf-8')
+            if readme:
+                (made / 'README.md').write_text(readme, encoding='utf-8')
+        except OSError as error:  # a full disk, mostly
+            raise BundleError(
+                f'cannot write {folder}: {error.strerror} ({len(model) / 1e6:.1f} MB are needed). '
+                'Nothing was changed'
+            ) from error
         bundle = Bundle.load(made)
         if check is not None:
             check(bundle)

@@ -33,13 +33,13 @@ def reads(node: onnx.NodeProto) -> set[str]:
     return names
 
 
-def needed(nodes: Sequence[onnx.NodeProto], output: str) -> list[onnx.NodeProto]:
-    """The nodes that ``output`` depends on, in their order."""
+def needed(nodes: Sequence[onnx.NodeProto], output: str, behind: str = '') -> list[onnx.NodeProto]:
+    """The nodes that ``output`` depends on, in their order; only those behind a tensor if named."""
     wanted, kept = {output}, []
     for node in reversed(nodes):
         if wanted & set(node.output):
             kept.append(node)
-            wanted |= reads(node)
+            wanted |= reads(node) - {behind}
     return kept[::-1]
 
 

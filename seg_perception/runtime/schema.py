@@ -17,6 +17,8 @@ from seg_perception.core.errors import BundleError
 SCHEMA = 1
 TASKS = ('semantic', 'instance')
 COLORS = ('rgb', 'bgr')
+#: Arithmetic that a file may ask of the network.
+PRECISIONS = ('fp32', 'fp16', 'int8')
 #: Sides in pixels that a network input may have.
 MAX_SIDE = 8192
 
@@ -24,7 +26,7 @@ _REQUIRED = {
     *('schema', 'name', 'task', 'file', 'sha256', 'labels', 'classes', 'input', 'output'),
     'licence',
 }
-_OPTIONAL = {'architecture', 'metrics', 'source', 'description'}
+_OPTIONAL = {'architecture', 'metrics', 'source', 'description', 'precision'}
 _OUTPUTS = {
     'semantic': ({'labels'}, {'confidence'}),
     'instance': ({'boxes', 'labels', 'scores', 'masks'}, set()),
@@ -117,6 +119,8 @@ def read_top(data: Any) -> Mapping[str, Any]:
         )
     data = check_keys(data, _REQUIRED, _OPTIONAL, 'the description')
     choice(data['task'], TASKS, "'task'")
+    if data.get('precision') is not None:
+        choice(data['precision'], PRECISIONS, "'precision'")
     digest = text(data['sha256'], "'sha256'")
     if not re.fullmatch('[0-9a-f]{64}', digest):
         raise BundleError(f"'sha256' must be 64 lower-case hexadecimal digits, got {digest!r}")
