@@ -233,6 +233,13 @@ def rotation_matrix(quaternion: np.ndarray) -> np.ndarray:
     )
 
 
+def turned_back(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Return the quaternion of the rotation a after the inverse of b, float64 [4] x, y, z, w."""
+    v, w = a[:3], a[3]
+    u, r = -b[:3], b[3]
+    return np.array([*(w * u + r * v + np.cross(v, u)), w * r - v @ u])
+
+
 def tilt_of(rotation: np.ndarray) -> tuple[float, float]:
     """Return (roll, pitch) in radians of a rotation [3, 3], fixed axes, roll first (REP 103).
 

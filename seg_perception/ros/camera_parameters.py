@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
 
 from seg_perception.core.errors import ParameterError
+from seg_perception.core.grid import pose_from_mounting
 from seg_perception.ros.parameter_scheme import parameter
 
 PROVIDERS = ('auto', 'tensorrt', 'cuda', 'openvino', 'cpu')
@@ -101,6 +106,67 @@ class ManagedParameters:
     )
 
 
+class Mounting(NamedTuple):
+    """Where a lens is and how it looks, in the robot's frame: m and rad (pose_from_mounting)."""
+
+    x: float
+    y: float
+    height: float
+    roll: float
+    pitch: float
+    yaw: float
+
+    def pose(self) -> np.ndarray:
+        """Return T_base_optical, float64 [4, 4], read-only."""
+        pose = pose_from_mounting(*self)
+        pose.setflags(write=False)
+        return pose
+
+
+def check_cameras(names: tuple[str, ...]) -> None:
+    """Check that names of cameras can be parts of topic names and are different.
+
+    Raises:
+        ParameterError: one can't, or is there twice.
+    """
+    for name in names:
+        if not re.fullmatch(r'[A-Za-z][A-Za-z0-9_]*', name):
+            raise ParameterError(
+                f"'cameras' holds '{name}': a name is a letter, then letters, digits and "
+                'underscores, since topics are named by it'
+            )
+        if names.count(name) > 1:
+            raise ParameterError(f"'cameras' holds '{name}' twice")
+
+
+def read_mountings(entries: tuple[str, ...], cameras: tuple[str, ...]) -> dict[str, Mounting]:
+    """Read mountings written as '<name>:x,y,height,roll,pitch,yaw'.
+
+    Raises:
+        ParameterError: an entry that can't be read, or of a camera that there is not.
+    """
+    mountings = {}
+    for entry in entries:
+        name, _, numbers = entry.partition(':')
+        name = name.strip()
+        try:
+            values = Mounting(*(float(number) for number in numbers.split(',')))
+        except (TypeError, ValueError):
+            values = None
+        if values is None or not all(map(math.isfinite, values)) or not values.height > 0.0:
+            raise ParameterError(
+                f"'camera_poses' holds '{entry}'; write '<name>:x,y,height,roll,pitch,yaw' in m "
+                'and rad, height above 0'
+            )
+        if name not in cameras:
+            raise ParameterError(
+                f"'camera_poses' names '{name}', which is not one of 'cameras': "
+                f'{", ".join(cameras) or "none"}'
+            )
+        mountings[name] = values
+    return mountings
+
+
 @dataclass(frozen=True)
 class CameraPoseParameters:
     """Where the camera stands in the frame that the node calls its ground."""
@@ -155,6 +221,22 @@ class CameraPoseParameters:
         low=0.0,
         high=1.0,
     )
+
+    @property
+    def mounting(self) -> Mounting:
+        """The camera's place from the parameters."""
+        return Mounting(
+            self.camera_pose_x,
+            self.camera_pose_y,
+            self.camera_pose_height,
+            self.camera_pose_roll,
+            self.camera_pose_pitch,
+            self.camera_pose_yaw,
+        )
+
+    def mounting_of(self, camera: str) -> Mounting:
+        """The place of one camera of several, by its name; '' is the only one."""
+        return self.mounting
 
     @property
     def base_frame(self) -> str:

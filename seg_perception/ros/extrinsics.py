@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 from typing import Any, Protocol
 
@@ -13,16 +12,15 @@ from rclpy.duration import Duration
 from rclpy.node import Node
 from rclpy.time import Time
 
-from seg_perception.core.errors import ExtrinsicsError
-from seg_perception.core.ground import pose_from_mounting
+from seg_perception.core.errors import ExtrinsicsError, OdometryError
+from seg_perception.core.motion import Sample
 from seg_perception.ros import optional
 from seg_perception.ros.camera_parameters import CameraPoseParameters
+from seg_perception.ros.messages import stamp_ns
 
 #: Seconds that a new tf2 listener is given to hear of the camera before `auto` takes the
 #: parameters: until then their pose, perhaps never set, would free ground that nobody sees.
 TF_PATIENCE = 2.0
-#: A quaternion farther than this from length 1 was never normalised by its publisher.
-QUATERNION_TOLERANCE = 1e-2
 
 
 class TransformBuffer(Protocol):
@@ -38,11 +36,12 @@ class TransformBuffer(Protocol):
 
 
 class Extrinsics:
-    """Gives the camera's pose in the grid's frame.
+    """Gives the camera's pose in the robot's frame; one for all cameras of a node.
 
     With `camera_pose.source: auto`, tf2 is used where it is installed and knows the camera,
-    else the parameters. From the first pose that tf2 gave, it is tf2 for good: a transform that
-    goes missing later is an error, not a silent return to parameters nobody looks at.
+    else the parameters. From the first pose that tf2 gave of a camera, it is tf2 for good: a
+    transform that goes missing later is an error, not a silent return to parameters nobody
+    looks at.
 
     Args:
         node: on which the tf2 listener subscribes.
@@ -61,8 +60,9 @@ class Extrinsics:
     ) -> None:
         self._listener: Any = None
         self._buffer = buffer
-        self._latched = parameters.camera_pose_source == 'tf'
-        self._reason = ''
+        self._only_tf = parameters.camera_pose_source == 'tf'
+        self._latched: set[str] = set()
+        self._reasons: dict[str, str] = {}
         self._patient_until = 0.0
         self.set_parameters(parameters)
         if buffer is not None or parameters.camera_pose_source == 'parameters':
@@ -73,8 +73,8 @@ class Extrinsics:
             self._patient_until = time.monotonic() + TF_PATIENCE
             return
         why = optional.broken.get('tf2_ros', 'it is not installed')
-        self._reason = f'tf2_ros cannot be used: {why}'
-        if self._latched:
+        self._reasons[''] = f'tf2_ros cannot be used: {why}'
+        if self._only_tf:
             raise ExtrinsicsError(
                 f"'camera_pose.source' is tf, but tf2_ros cannot be used ({why}): install it "
                 "(apt install ros-$ROS_DISTRO-tf2-ros-py), or set 'camera_pose.source' to "
@@ -83,33 +83,36 @@ class Extrinsics:
 
     @property
     def source(self) -> str:
-        """Where the last pose came from and why, for diagnostics."""
-        if self._latched:
+        """Where poses come from and why, for diagnostics."""
+        return self.source_of('')
+
+    def source_of(self, camera: str) -> str:
+        """Where the last pose of a camera came from and why, for diagnostics."""
+        if self._uses_tf(camera):
             return 'tf'
-        return f'parameters ({self._reason})' if self._reason else 'parameters'
+        reason = self._reasons.get(camera) or self._reasons.get('')
+        return f'parameters ({reason})' if reason else 'parameters'
+
+    @property
+    def buffer(self) -> TransformBuffer | None:
+        """The tf2 buffer, for others that look transforms up; None where tf2 is not in use."""
+        return self._buffer
 
     @property
     def waiting(self) -> bool:
         """Whether tf2 has just begun to listen, and may yet hear of the camera."""
-        return not self._latched and time.monotonic() < self._patient_until
+        young = time.monotonic() < self._patient_until
+        return young and not self._only_tf and not self._latched
 
     def set_parameters(self, parameters: CameraPoseParameters) -> None:
         """Take changed mounting parameters; they hold from the next pose on."""
-        mounting = pose_from_mounting(
-            parameters.camera_pose_x,
-            parameters.camera_pose_y,
-            parameters.camera_pose_height,
-            parameters.camera_pose_roll,
-            parameters.camera_pose_pitch,
-            parameters.camera_pose_yaw,
-        )
-        mounting.setflags(write=False)
-        self._mounting = mounting
+        self._parameters = parameters
+        self._mounted: dict[str, np.ndarray] = {}
         self._base_frame = parameters.base_frame
         self._timeout = Duration(seconds=parameters.camera_pose_tf_timeout)
 
-    def pose(self, frame_id: str, stamp: TimeMessage) -> np.ndarray:
-        """Return T_base_optical, the camera's optical frame in the grid's frame.
+    def pose(self, frame_id: str, stamp: TimeMessage, camera: str = '') -> np.ndarray:
+        """Return T_base_optical, the camera's optical frame in the robot's frame.
 
         With tf2 this waits up to `camera_pose.tf_timeout`, so call it from a worker: in the
         executor's thread the transform waited for could not come in.
@@ -117,6 +120,7 @@ class Extrinsics:
         Args:
             frame_id: of the image; parameters do without.
             stamp: of the image.
+            camera: name of one of several, for its mounting in the parameters.
 
         Returns:
             float64 [4, 4]; multiplies points of the optical frame (z ahead, x right, y down).
@@ -126,17 +130,18 @@ class Extrinsics:
                 begun to listen.
         """
         if self._buffer is None:
-            return self._mounting
+            return self._mounting(camera)
         if not frame_id:
             return self._without_transform(
-                'the image has no frame_id, so tf2 has no pose of it: set it in the camera driver'
+                camera,
+                'the image has no frame_id, so tf2 has no pose of it: set it in the camera driver',
             )
-        if not self._latched and not self._connected(frame_id):
+        if not self._uses_tf(camera) and not self._connected(frame_id):
             # Asked without waiting: a robot without TF must not wait for it at each frame.
             return self._without_transform(
-                f"no transform from '{frame_id}' to '{self._base_frame}' in tf2"
+                camera, f"no transform from '{frame_id}' to '{self._base_frame}' in tf2"
             )
-        self._latched = True
+        self._latched.add(camera)
         try:
             transform = self._buffer.lookup_transform(
                 self._base_frame, frame_id, Time.from_msg(stamp), self._timeout
@@ -156,12 +161,21 @@ class Extrinsics:
             self._listener.unregister()
             self._listener = None
 
-    def _without_transform(self, reason: str) -> np.ndarray:
+    def _uses_tf(self, camera: str) -> bool:
+        return self._only_tf or camera in self._latched
+
+    def _mounting(self, camera: str) -> np.ndarray:
+        mounted = self._mounted
+        if camera not in mounted:
+            mounted[camera] = self._parameters.mounting_of(camera).pose()
+        return mounted[camera]
+
+    def _without_transform(self, camera: str, reason: str) -> np.ndarray:
         """Fall back to the parameters, unless tf2 is what counts."""
-        if self._latched or self.waiting:
+        if self._uses_tf(camera) or self.waiting:
             raise ExtrinsicsError(reason)
-        self._reason = reason
-        return self._mounting
+        self._reasons[camera] = reason
+        return self._mounting(camera)
 
     def _connected(self, frame_id: str) -> bool:
         """Whether tf2 has a transform between the frames at any time."""
@@ -179,31 +193,28 @@ class Extrinsics:
         )
 
 
+def sample_of(transform: TransformStamped) -> Sample:
+    """Return a transform as the pose of its child frame in its header's frame, at its stamp.
+
+    Raises:
+        ExtrinsicsError: not finite, or the quaternion is not of length 1.
+    """
+    t, q = transform.transform.translation, transform.transform.rotation
+    try:
+        return Sample.create(
+            stamp_ns(transform.header.stamp), (t.x, t.y, t.z), (q.x, q.y, q.z, q.w)
+        )
+    except OdometryError as error:
+        frames = f"from '{transform.child_frame_id}' to '{transform.header.frame_id}'"
+        raise ExtrinsicsError(
+            f'the transform {frames} is none: {error}; mend what publishes it'
+        ) from error
+
+
 def matrix_of(transform: TransformStamped) -> np.ndarray:
     """Return a transform as float64 [4, 4], from its child frame to its header's frame.
 
     Raises:
         ExtrinsicsError: not finite, or the quaternion is not of length 1.
     """
-    t, q = transform.transform.translation, transform.transform.rotation
-    frames = f"from '{transform.child_frame_id}' to '{transform.header.frame_id}'"
-    values = (t.x, t.y, t.z, q.x, q.y, q.z, q.w)
-    if not all(math.isfinite(value) for value in values):
-        raise ExtrinsicsError(
-            f'the transform {frames} holds NaN or infinity: mend what publishes it'
-        )
-    length = math.sqrt(q.x * q.x + q.y * q.y + q.z * q.z + q.w * q.w)
-    if abs(length - 1.0) > QUATERNION_TOLERANCE:
-        raise ExtrinsicsError(
-            f'the rotation of the transform {frames} is a quaternion of length {length:.3g}, not '
-            '1: mend what publishes it'
-        )
-    x, y, z, w = q.x / length, q.y / length, q.z / length, q.w / length
-    matrix = np.eye(4)
-    matrix[:3, :3] = [
-        [1 - 2 * (y * y + z * z), 2 * (x * y - z * w), 2 * (x * z + y * w)],
-        [2 * (x * y + z * w), 1 - 2 * (x * x + z * z), 2 * (y * z - x * w)],
-        [2 * (x * z - y * w), 2 * (y * z + x * w), 1 - 2 * (x * x + y * y)],
-    ]
-    matrix[:3, 3] = t.x, t.y, t.z
-    return matrix
+    return sample_of(transform).matrix()

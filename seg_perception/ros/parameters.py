@@ -5,13 +5,24 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 
-from seg_perception.core.errors import GroundError, ParameterError
-from seg_perception.core.ground import GridSpec, ProjectionOptions
+from seg_perception.core.errors import ParameterError
+from seg_perception.core.fusion import FusionOptions
+from seg_perception.core.ground import GroundPlane, ProjectionOptions
 from seg_perception.core.labels import Role
 from seg_perception.ros.camera_parameters import (
     CameraPoseParameters,
     ManagedParameters,
     ModelParameters,
+    Mounting,
+    check_cameras,
+    read_mountings,
+)
+from seg_perception.ros.grid_parameters import (
+    FusionParameters,
+    GridParameters,
+    OdometryParameters,
+    QualityParameters,
+    ScanParameters,
 )
 from seg_perception.ros.parameter_scheme import (
     check_frame_id,
@@ -37,7 +48,16 @@ __all__ = [
 
 
 @dataclass(frozen=True)
-class SegmentationParameters(CameraPoseParameters, ManagedParameters, ModelParameters):
+class SegmentationParameters(
+    GridParameters,
+    OdometryParameters,
+    FusionParameters,
+    QualityParameters,
+    ScanParameters,
+    CameraPoseParameters,
+    ManagedParameters,
+    ModelParameters,
+):
     """Parameters of segmentation_node; an instance is always valid.
 
     Raises:
@@ -58,6 +78,34 @@ class SegmentationParameters(CameraPoseParameters, ManagedParameters, ModelParam
         high=8192,
         empty=(0, 0),
         reconfigure=True,
+    )
+    cameras: tuple[str, ...] = parameter(
+        (),
+        'Names of the cameras that see into the one grid, for example [front, left]: each comes '
+        'in on <name>/image and <name>/camera_info and goes out on ~/<name>/mask and so on. '
+        "[''] = the one camera on `image` and `camera_info`.",
+        empty=('',),
+        reconfigure=True,
+    )
+    camera_poses: tuple[str, ...] = parameter(
+        (),
+        "Mountings of several cameras where TF does not know them: '<name>:x,y,height,roll,pitch,"
+        "yaw' in m and rad; a camera that is not named here has that of camera_pose.*. "
+        "[''] = none.",
+        empty=('',),
+    )
+    instances: bool = parameter(
+        False,
+        'Subscribe to `instances` (mono16 instance ids, 0 = none, as instance_node publishes '
+        'them): where those of an image come in time, they sharpen its obstacles.',
+        reconfigure=True,
+    )
+    instances_timeout: float = parameter(
+        0.05,
+        "How long to wait for an image's instances.",
+        unit='s',
+        low=0.0,
+        high=1.0,
     )
     mask_size: str = parameter(
         'model',
@@ -103,6 +151,12 @@ class SegmentationParameters(CameraPoseParameters, ManagedParameters, ModelParam
         low=0.1,
         high=10000.0,
     )
+    occlusion: bool = parameter(
+        True,
+        'An obstacle ends what is known along its bearing: the ground behind it is unknown. '
+        'false marks the ground that its pixels would show were they ground (plain inverse '
+        'perspective mapping).',
+    )
     stale_after: float = parameter(
         1.0,
         'Without a usable image for this long the grid becomes unknown and diagnostics an error.',
@@ -110,41 +164,21 @@ class SegmentationParameters(CameraPoseParameters, ManagedParameters, ModelParam
         low=0.05,
         high=60.0,
     )
-    grid_enabled: bool = parameter(
-        True, 'Publish ~/drivable_grid.', group='grid', reconfigure=True
-    )
-    grid_frame_id: str = parameter(
-        'base_link',
-        'Frame of the grid: x ahead, y left, z = 0 on the ground (REP 105 base_link or '
-        'base_footprint).',
-        group='grid',
-        reconfigure=True,
-    )
-    grid_resolution: float = parameter(
-        0.1, 'Side of a cell.', group='grid', unit='m', low=0.01, high=10.0
-    )
-    grid_x_min: float = parameter(
-        0.0, 'Near edge of the grid.', group='grid', unit='m', low=-500.0, high=500.0
-    )
-    grid_x_max: float = parameter(
-        40.0, 'Far edge of the grid.', group='grid', unit='m', low=-500.0, high=500.0
-    )
-    grid_y_min: float = parameter(
-        -10.0, 'Right edge of the grid.', group='grid', unit='m', low=-500.0, high=500.0
-    )
-    grid_y_max: float = parameter(
-        10.0, 'Left edge of the grid.', group='grid', unit='m', low=-500.0, high=500.0
-    )
 
     def __post_init__(self) -> None:
         check_values(self)
         self.check_model()
         check_frame_id('grid.frame_id', self.grid_frame_id)
+        check_frame_id('odometry.frame_id', self.odometry_frame_id)
+        check_cameras(self.cameras)
+        _ = self.mountings
         _check_input_size(self.input_size)
         for role in self.class_roles:
             _check_role(role)
         _ = self.grid_spec
         self._check_rate()
+        self._check_odometry()
+        self._check_scan()
 
     def _check_rate(self) -> None:
         if self.grid_enabled and 0.0 < self.max_rate * self.stale_after <= 1.0:
@@ -154,40 +188,65 @@ class SegmentationParameters(CameraPoseParameters, ManagedParameters, ModelParam
                 'is unknown: raise one of them'
             )
 
-    @property
-    def base_frame(self) -> str:
-        return self.grid_frame_id
+    def _check_odometry(self) -> None:
+        if self.odometry_source != 'none':
+            return
+        for name, value, without in (
+            ('grid.publish_in', self.grid_publish_in, 'base'),
+            ('tilt.source', self.tilt_source, 'none'),
+        ):
+            if value in ('odom', 'odometry'):
+                raise ParameterError(
+                    f"'{name}' is {value}, but 'odometry.source' is none: set one of them to "
+                    f"what there is ('{name}' {without}, for one)"
+                )
+
+    def _check_scan(self) -> None:
+        if self.scan_angle_min >= self.scan_angle_max:
+            raise ParameterError(
+                f"'scan.angle_min' ({self.scan_angle_min:g}) must be below 'scan.angle_max' "
+                f'({self.scan_angle_max:g}): to move both, set them in one request'
+            )
 
     @cached_property
-    def grid_spec(self) -> GridSpec:
-        """The grid's extent.
+    def mountings(self) -> dict[str, Mounting]:
+        """The mounting of each camera that `camera_poses` names.
 
         Raises:
-            ParameterError: it has no extent, too many cells, or no whole number of them.
+            ParameterError: an entry that can't be read, or of a camera that there is not.
         """
-        for axis in ('x', 'y'):
-            low, high = getattr(self, f'grid_{axis}_min'), getattr(self, f'grid_{axis}_max')
-            if low >= high:
-                raise ParameterError(
-                    f"'grid.{axis}_min' ({low:g}) must be below 'grid.{axis}_max' ({high:g}): to "
-                    'move both, set them in one request (ros2 param load, or '
-                    'set_parameters_atomically), or the one that widens the grid first'
-                )
-        try:
-            return GridSpec(
-                resolution=self.grid_resolution,
-                x_min=self.grid_x_min,
-                x_max=self.grid_x_max,
-                y_min=self.grid_y_min,
-                y_max=self.grid_y_max,
-            )
-        except GroundError as error:
-            raise ParameterError(f"'grid.*': {error}") from error
+        return read_mountings(self.camera_poses, self.cameras)
+
+    def mounting_of(self, camera: str) -> Mounting:
+        """The mounting of a camera where TF does not know it."""
+        return self.mountings.get(camera, self.mounting)
+
+    @cached_property
+    def plane(self) -> GroundPlane:
+        """The ground in the robot's frame."""
+        return GroundPlane.from_slope(
+            self.grid_slope_pitch, self.grid_slope_roll, self.grid_slope_offset
+        )
+
+    @cached_property
+    def fusion(self) -> FusionOptions:
+        """What the fusion forgets, and when."""
+        return FusionOptions(
+            decay_free=self.fusion_decay_free,
+            decay_static=self.fusion_decay_static,
+            decay_moving=self.fusion_decay_moving,
+            stale_after=self.stale_after,
+        )
 
     @cached_property
     def projection(self) -> ProjectionOptions:
         """The thresholds of the ground projection."""
         return ProjectionOptions(
+            **{
+                k: v
+                for k, v in (('occlusion', self.occlusion), ('graded', self.grid_graded))
+                if k in ProjectionOptions.__dataclass_fields__
+            },
             min_confidence=self.min_confidence,
             free_share=self.free_share,
             occupied_share=self.occupied_share,
