@@ -23,6 +23,8 @@ ARROWS = {
     'training': {'core', 'zoo', 'evaluation'},  # scored while it trains
     'evaluation': {'core', 'runtime'},
     'simulation': {'core'},
+    # The nodes' pipeline and messages over a recording, scored; streets to record one.
+    'replay': {'core', 'runtime', 'ros', 'evaluation', 'simulation'},
 }
 #: Packages that only these places may import at all (paths below the package).
 ONLY_IN = {
@@ -38,10 +40,12 @@ ONLY_IN = {
 ROS_PACKAGES = {'rclpy', 'rosidl_runtime_py', 'ament_index_python', 'builtin_interfaces'}
 #: Rooms that know no message and no node. (Bags are read by `rosbags`, without ROS.)
 WITHOUT_ROS = {'core', 'runtime', 'zoo', 'training', 'evaluation', 'simulation'}
+#: Knows messages and no graph: of rclpy it may import this alone.
+GRAPHLESS = {'replay': {'rclpy.serialization'}}
 #: Too heavy to load with a node: only inside the functions that need them. Runtime's import of
 #: foreign networks may load onnx, as long as nothing loads that code before it is asked for.
 HEAVY = {'torch', 'torchvision', 'onnx', 'timm'}
-LIGHT_ROOMS = {'core', 'runtime', 'ros', 'nodes', ''}  # '' is the package's top: cli.py
+LIGHT_ROOMS = {'core', 'runtime', 'ros', 'nodes', 'replay', ''}  # '' is the package's top: cli.py
 LAZILY_LOADED = {('runtime', 'onnx')}
 #: All that core may import besides the standard library.
 CORE_NEEDS = {'numpy', 'cv2', 'yaml'}
@@ -124,6 +128,10 @@ def violations(source: str, relative: str) -> list[str]:
         wrong += [f'{room} must not import {other}' for other in reached - ARROWS[room]]
     if room in WITHOUT_ROS:
         wrong += [f'{room} must not know ROS ({top})' for top in filter(_is_ros, tops)]
+    if room in GRAPHLESS:
+        reached = {name for name in names if name.split('.')[0] == 'rclpy'}
+        allowed = tuple(GRAPHLESS[room])
+        wrong += [f'{room} must not import {n}' for n in reached if not n.startswith(allowed)]
     if room in LIGHT_ROOMS:
         heavy = {top for top in loaded & HEAVY if (room, top) not in LAZILY_LOADED}
         wrong += [f'{top} at module level' for top in heavy]
@@ -214,6 +222,8 @@ def test_every_room_has_its_arrows():
         ('nodes/a.py', 'from seg_perception.zoo import registry', 'must not import zoo'),
         ('nodes/a.py', 'from panda3d.core import NodePath', 'panda3d only in'),
         ('zoo/a.py', 'from seg_perception.training import losses', 'must not import training'),
+        ('replay/a.py', 'import rclpy.node', 'must not import rclpy.node'),
+        ('replay/a.py', 'from seg_perception.nodes.run import run', 'must not import nodes'),
     ],
 )
 def test_the_check_sees_what_is_wrong(relative, source, message):
