@@ -159,6 +159,7 @@ def frames(
     truth: bool = True,
     start: float = 0.0,
     supersample: float = 2.0,
+    shake: float = 0.0,
 ) -> Iterator[SimFrame]:
     """Drive a street and yield its frames.
 
@@ -169,6 +170,8 @@ def frames(
         truth: also give mask, instances, kinds, depth and ground.
         start: time of the first frame, s.
         supersample: 2 for a clean picture, 1 for a fast one.
+        shake: vibration of the mount that no pose tells: standard deviation of the camera's
+            pitch and roll, rad.
 
     Raises:
         SourceError: Panda3D is missing; a size, count or rate makes no sense.
@@ -191,7 +194,8 @@ def frames(
         for index in range(n):
             time = start + index / rate
             base = base_pose(scene, time)
-            seen = renderer.render(base @ place, time, truth=truth, frame=index)
+            where = base @ place @ _trembling(scene.seed, index, shake)
+            seen = renderer.render(where, time, truth=truth, frame=index)
             yield SimFrame(
                 index,
                 index / rate,
@@ -207,3 +211,12 @@ def frames(
                 lens.take(seen.ground),
                 scene,
             )
+
+
+def _trembling(seed: int, index: int, shake: float) -> np.ndarray:
+    """Return a small turn of the optical frame, 4x4, about its x (pitch) and z (roll)."""
+    turn = np.eye(4)
+    if shake:
+        pitch, roll = np.random.default_rng([seed, 61, index]).normal(0, shake, 2)
+        turn[:3, :3] = cv2.Rodrigues(np.array([pitch, 0.0, roll]))[0]
+    return turn
