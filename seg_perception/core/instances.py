@@ -86,7 +86,7 @@ def _grow(boxes: np.ndarray, factor: float) -> np.ndarray:
 
 def _paste_one(
     mask: np.ndarray,
-    box: tuple[int, int, int, int],
+    box: tuple[int, ...],
     image_size: tuple[int, int],
     threshold: float,
 ) -> Region:

@@ -23,6 +23,7 @@ VOID = -1
 MATCH_IOU = 0.5
 #: A predicted segment that matches nothing is forgiven above this share of ignored pixels.
 FORGIVEN_SHARE = 0.5
+_MEANS, _SUMS = ('pq', 'sq', 'rq'), ('tp', 'fp', 'fn')
 
 
 @dataclass(frozen=True)
@@ -329,8 +330,6 @@ def _shared_with(pairs: np.ndarray, shared: np.ndarray, p: int, t: int) -> int:
 def _mean(qualities: list[Quality]) -> Quality:
     if not qualities:
         return Quality(0.0, 0.0, 0.0, 0, 0, 0, 0)
-    return Quality(
-        *(float(np.mean([getattr(q, name) for q in qualities])) for name in ('pq', 'sq', 'rq')),
-        *(sum(getattr(q, name) for q in qualities) for name in ('tp', 'fp', 'fn')),
-        classes=len(qualities),
-    )
+    pq, sq, rq = (float(np.mean([getattr(q, name) for q in qualities])) for name in _MEANS)
+    tp, fp, fn = (sum(getattr(q, name) for q in qualities) for name in _SUMS)
+    return Quality(pq, sq, rq, tp, fp, fn, len(qualities))

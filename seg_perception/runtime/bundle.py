@@ -113,7 +113,7 @@ class Bundle:
             sha256=top['sha256'],
             labels=labels,
             classes=classes,
-            input=schema.read_input(top['input']),
+            input=schema.read_input(top['input'], top['task']),
             output=schema.read_output(top['output'], top['task']),
             licence=schema.read_licence(top['licence']),
             metrics=schema.read_metrics(top.get('metrics') or []),

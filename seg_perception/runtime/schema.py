@@ -6,6 +6,7 @@ must be; the caller adds the file's name.
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -19,6 +20,13 @@ TASKS = ('semantic', 'instance')
 COLORS = ('rgb', 'bgr')
 #: Arithmetic that a file may ask of the network.
 PRECISIONS = ('fp32', 'fp16', 'int8')
+#: How a picture comes to the network's size: both sides scaled to it, scaled as a whole and
+#: padded with grey, or not at all.
+RESIZES = ('stretch', 'letterbox', 'none')
+#: A dynamic network takes the picture's shape up to this ratio of its sides. Beyond it, the
+#: least side that it can take times the length the other would have is out of all proportion:
+#: a picture of 1 x 100000 pixels would cost 30 times a usual one.
+STEEPEST = 4.0
 #: Sides in pixels that a network input may have.
 MAX_SIDE = 8192
 
@@ -43,6 +51,7 @@ class InputSpec:
         size: (height, width) in pixels; None = any that fits ``multiple`` and ``offset``.
         multiple, offset: height and width are multiple * n + offset.
         default_size: (height, width), the size a dynamic network is best run at.
+        resize: 'stretch', 'letterbox' or 'none' (the network takes the picture's own size).
     """
 
     name: str
@@ -51,12 +60,23 @@ class InputSpec:
     multiple: int
     offset: int
     default_size: tuple[int, int]
+    resize: str = 'stretch'
 
     def fit(self, height: float, width: float) -> tuple[int, int]:
         """Return the (height, width) nearest to the given that the network can take."""
         if self.size is not None:
             return self.size
         return self._fit_side(height), self._fit_side(width)
+
+    def shaped_like(self, width: float, height: float) -> tuple[float, float]:
+        """Return (height, width) of the default size's area and a picture's shape.
+
+        Equal cost for any camera, and next to no distortion.
+        """
+        area = self.default_size[0] * self.default_size[1]
+        shape = min(max(height / width, 1 / STEEPEST), STEEPEST)
+        rows = math.sqrt(area * shape)
+        return rows, area / rows
 
     def _fit_side(self, side: float) -> int:
         steps = max(1, round((side - self.offset) / self.multiple))
@@ -70,7 +90,9 @@ class OutputSpec:
     Attributes:
         labels: semantic: uint8 [1, h, w] class ids. instance: int [N] class ids.
         confidence: semantic: uint8 [1, h', w'], 0..255 = 0..1, often of lower resolution.
-        boxes, scores, masks: instance only.
+        boxes: instance: float32 [N, 4], x1, y1, x2, y2 in pixels of the network's input.
+        scores: instance: float32 [N], 0..1.
+        masks: instance: float32 [N, S, S], the probability of the object in each cell of its box.
     """
 
     labels: str
@@ -127,9 +149,11 @@ def read_top(data: Any) -> Mapping[str, Any]:
     return data
 
 
-def read_input(data: Any) -> InputSpec:
+def read_input(data: Any, task: str = 'semantic') -> InputSpec:
     """Read the key ``input``."""
     required, optional = {'name', 'color', 'size'}, {'multiple', 'offset', 'default_size'}
+    if task == 'instance':  # a mask covers the whole picture, so it is always stretched
+        optional = optional | {'resize'}
     data = check_keys(data, required, optional, "'input'")
     multiple = whole(data.get('multiple', 1), "'input.multiple'", 1, 1024)
     offset = whole(data.get('offset', 0), "'input.offset'", 0, 1024)
@@ -144,12 +168,22 @@ def read_input(data: Any) -> InputSpec:
         multiple=multiple,
         offset=offset,
         default_size=size if default is None else _size(default, "'input.default_size'"),  # type: ignore[arg-type]
+        resize=_read_resize(data, task, size),
     )
     _check_fit(spec)
     return spec
 
 
+def _read_resize(data: Mapping[str, Any], task: str, size: tuple[int, int] | None) -> str:
+    usual = 'none' if task == 'instance' and size is None else 'stretch'
+    return choice(data.get('resize', usual), RESIZES, "'input.resize'")
+
+
 def _check_fit(spec: InputSpec) -> None:
+    if spec.resize == 'none' and (spec.size is not None or spec.multiple > 1 or spec.offset):
+        raise BundleError(
+            "'input.resize' none needs a network that takes any size: 'size' null, 'multiple' 1"
+        )
     if spec.size is not None and spec.default_size != spec.size:
         raise BundleError(
             f"'input.default_size' {list(spec.default_size)} differs from the fixed 'input.size' "
@@ -169,7 +203,7 @@ def read_output(data: Any, task: str) -> OutputSpec:
     names = {
         key: text(value, f"'output.{key}'") for key, value in data.items() if value is not None
     }
-    if len(set(names.values())) != len(names) or 'labels' not in names:
+    if len(set(names.values())) != len(names) or not _OUTPUTS[task][0] <= set(names):
         raise BundleError("'output': every output needs a tensor name of its own")
     return OutputSpec(**names)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import math
 import time
 
 import cv2
@@ -17,10 +16,6 @@ from seg_perception.runtime.engine import Session, TensorInfo
 from seg_perception.runtime.metadata import check_metadata
 from seg_perception.runtime.session import open_session
 
-#: A dynamic network takes the picture's shape up to this ratio of its sides. Beyond it, the
-#: least side that it can take times the length the other would have is out of all proportion:
-#: a picture of 1 x 100000 pixels would cost 30 times a usual one.
-STEEPEST = 4.0
 _COLORS = ('rgb', 'bgr')
 
 
@@ -114,10 +109,7 @@ class SemanticSegmenter:
         if self._input_size is not None:
             rows, columns = map(float, self._input_size)
         else:
-            area = spec.default_size[0] * spec.default_size[1]
-            shape = min(max(height / width, 1 / STEEPEST), STEEPEST)
-            rows = math.sqrt(area * shape)
-            columns = area / rows
+            rows, columns = spec.shaped_like(width, height)
         rows, columns = spec.fit(rows * self._scale, columns * self._scale)
         return columns, rows
 
@@ -199,6 +191,14 @@ def check_tensors(bundle: Bundle, session: Session) -> None:
     Raises:
         BundleError: a tensor is missing, of another type or of another shape.
     """
+    check_input(bundle, session)
+    for wanted in (bundle.output.labels, bundle.output.confidence):
+        if wanted is not None:
+            check_output(bundle, session, wanted, (1, None, None))
+
+
+def check_input(bundle: Bundle, session: Session) -> None:
+    """Raise BundleError unless the graph's one input is the picture the bundle describes."""
     name, size = bundle.input.name, bundle.input.size or (None, None)
     given = {item.name: item for item in session.inputs}
     if list(given) != [name]:
@@ -207,23 +207,35 @@ def check_tensors(bundle: Bundle, session: Session) -> None:
             f'{_list(session.inputs)}'
         )
     _check_tensor(bundle, given[name], (1, *size, 3))
+
+
+def check_output(
+    bundle: Bundle,
+    session: Session,
+    name: str,
+    shape: tuple[int | None, ...],
+    dtypes: tuple[str, ...] = ('uint8',),
+) -> None:
+    """Raise BundleError unless the graph has this output; None in `shape` = any side."""
     made = {item.name: item for item in session.outputs}
-    for wanted in (bundle.output.labels, bundle.output.confidence):
-        if wanted is None:
-            continue
-        if wanted not in made:
-            raise BundleError(
-                f'{bundle.model_path} has no output {wanted!r}, it has: {_list(session.outputs)}'
-            )
-        _check_tensor(bundle, made[wanted], (1, None, None))
+    if name not in made:
+        raise BundleError(
+            f'{bundle.model_path} has no output {name!r}, it has: {_list(session.outputs)}'
+        )
+    _check_tensor(bundle, made[name], shape, dtypes)
 
 
-def _check_tensor(bundle: Bundle, info: TensorInfo, shape: tuple[int | None, ...]) -> None:
+def _check_tensor(
+    bundle: Bundle,
+    info: TensorInfo,
+    shape: tuple[int | None, ...],
+    dtypes: tuple[str, ...] = ('uint8',),
+) -> None:
     fits = len(info.shape) == len(shape) and all(
         None in pair or pair[0] == pair[1] for pair in zip(info.shape, shape, strict=True)
     )
-    if not fits or info.dtype != 'uint8':
-        wanted = TensorInfo(info.name, shape, 'uint8')
+    if not fits or info.dtype not in dtypes:
+        wanted = TensorInfo(info.name, shape, dtypes[0])
         raise BundleError(
             f'{bundle.model_path} has the tensor {info}; the bundle needs {wanted}. A network '
             'with float tensors becomes a bundle by `seg-perception models import`'
