@@ -8,13 +8,28 @@ from typing import Any
 
 import torch
 
+from seg_perception.core.errors import TrainingError
 from seg_perception.zoo.checkpoint import VERSION, load_checkpoint
 
 __all__ = ['VERSION', 'load_checkpoint', 'save_checkpoint']
 
 
 def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
-    """Write beside, then rename: a kill at any moment leaves the old or the new file whole."""
+    """Write beside, then rename: a kill at any moment leaves the old or the new file whole.
+
+    Raises:
+        TrainingError: the disk is full or the folder cannot be written; the old file stays.
+    """
     beside = path.with_suffix('.partial')
-    torch.save({'version': VERSION, **state}, beside)
-    os.replace(beside, path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with beside.open('wb') as file:
+            torch.save({'version': VERSION, **state}, file)
+            file.flush()
+            # Renamed before it is on the disk, a power cut could leave an empty checkpoint.
+            os.fsync(file.fileno())
+        os.replace(beside, path)
+    except (OSError, RuntimeError) as error:  # torch's writer raises RuntimeError
+        beside.unlink(missing_ok=True)
+        kept = f'; the one of before is still there: {path}' if path.is_file() else ''
+        raise TrainingError(f'{beside} cannot be written: {error}{kept}') from error

@@ -20,6 +20,9 @@ from seg_perception.core.labels import LabelSet
 from seg_perception.evaluation.dataset import IGNORE, FolderDataset
 from seg_perception.training import _functional as functional
 
+#: Label of the pixels that only a teacher labels (``training.distillation``).
+TEACHER_ONLY = 254
+
 
 class ClassGroups:
     """The label ids of a mix of datasets: the network's classes, then sets of them.
@@ -61,7 +64,7 @@ class ClassGroups:
         if len(members) == 1:
             return members[0]
         if members not in self.groups:
-            if len(known) + len(self.groups) >= IGNORE:
+            if len(known) + len(self.groups) >= TEACHER_ONLY:
                 raise TrainingError('classes: more sets of classes than 8-bit labels can name')
             self.groups.append(members)
         return len(known) + self.groups.index(members)

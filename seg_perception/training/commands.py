@@ -19,7 +19,8 @@ def _add_train(subparsers: Any) -> None:
     parser = subparsers.add_parser(
         'train',
         help='train a network',
-        description='Train as a configuration says; goes on where a stopped run left off.',
+        description='Train as a configuration says; goes on where a stopped run left off. On '
+        'several GPUs: torchrun --nproc-per-node 4 -m seg_perception.cli train --device cuda ...',
     )
     parser.add_argument('--config', type=Path, required=True, help='YAML, see config/train')
     parser.add_argument('--output', type=Path, help='folder of the run; default out/train/<name>')
@@ -27,6 +28,11 @@ def _add_train(subparsers: Any) -> None:
     parser.add_argument('--threads', type=int, default=0, help='CPU threads; 0 = all')
     parser.add_argument(
         '--restart', action='store_true', help='begin anew although there is a checkpoint'
+    )
+    parser.add_argument(
+        '--accept-licence',
+        action='store_true',
+        help='use encoder weights whose licence forbids commercial use, for what it allows',
     )
     parser.set_defaults(run=run_train)
 
@@ -37,14 +43,18 @@ def run_train(args: argparse.Namespace) -> int:
 
     config = TrainingConfig.load(args.config)
     torch = import_torch()
+    from seg_perception.training.distributed import processes
     from seg_perception.training.trainer import CHECKPOINT, Trainer
 
     if args.threads:
         torch.set_num_threads(args.threads)
     output = args.output or Path('out') / 'train' / config.name
-    trainer = Trainer(config, output, args.device)
-    if not args.restart and trainer.resume():
-        print(f'resumed {output / CHECKPOINT} at step {trainer.step}')
-    trainer.fit()
-    print(f'done: {output / CHECKPOINT}, step {trainer.step}')
+    with processes(args.device) as (ours, device):
+        trainer = Trainer(config, output, device, ours, args.accept_licence)
+        resumed = not args.restart and trainer.resume()
+        if resumed and ours.first:
+            print(f'resumed {output / CHECKPOINT} at step {trainer.step}')
+        trainer.fit()
+        if ours.first:
+            print(f'done: {output / CHECKPOINT}, step {trainer.step}')
     return 0

@@ -3,55 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-import albumentations as A
-import cv2
 import numpy as np
 import torch
 from torch.utils.data import Dataset
 
 from seg_perception.core.errors import DatasetError
-from seg_perception.evaluation.dataset import IGNORE
+from seg_perception.training.patches import PatchSampler
 
-
-def training_augmentation(height: int, width: int, scale: tuple[float, float]) -> A.Compose:
-    """Return the training augmentation: scale, crop, flip, and what differs between cameras.
-
-    Colour, gamma, blur, noise and JPEG stand for another sensor, exposure and compression;
-    they come after the crop, where they are cheap.
-
-    Args:
-        height, width: crop size in pixels.
-        scale: smallest and largest zoom of the picture before the crop.
-    """
-    return A.Compose(
-        [
-            A.RandomScale(scale_limit=(scale[0] - 1, scale[1] - 1), p=1.0),
-            A.PadIfNeeded(
-                height, width, position='random', border_mode=cv2.BORDER_CONSTANT, fill_mask=IGNORE
-            ),
-            A.RandomCrop(height, width),
-            A.HorizontalFlip(p=0.5),
-            # A small roll and shear: other mountings, slopes and aspect ratios.
-            A.Affine(
-                rotate=(-4, 4),
-                scale={'x': (0.85, 1.15), 'y': (0.85, 1.15)},
-                border_mode=cv2.BORDER_CONSTANT,
-                fill_mask=IGNORE,
-                p=0.4,
-            ),
-            A.ColorJitter(
-                brightness=(0.6, 1.4), contrast=(0.6, 1.4), saturation=(0.4, 1.6), hue=0.04, p=0.8
-            ),
-            A.RandomGamma(gamma_limit=(60, 160), p=0.4),
-            A.RGBShift(18, 12, 18, p=0.3),
-            A.ToGray(p=0.05),
-            A.OneOf([A.GaussianBlur(blur_limit=(3, 5)), A.MotionBlur(blur_limit=(3, 7))], p=0.2),
-            A.GaussNoise(std_range=(0.01, 0.05), p=0.2),
-            A.ImageCompression(quality_range=(40, 95), p=0.3),
-        ]
-    )
+if TYPE_CHECKING:
+    import albumentations as A
 
 
 class Pictures(Protocol):
@@ -83,6 +45,7 @@ class MixedStream(Dataset):
         mean, std: RGB normalisation on the 0..1 scale.
         seed: of order and augmentation.
         start, length: first draw and number of draws.
+        patch: cuts each picture first, or None.
     """
 
     def __init__(
@@ -95,6 +58,7 @@ class MixedStream(Dataset):
         seed: int,
         start: int,
         length: int,
+        patch: PatchSampler | None = None,
     ) -> None:
         if not sources or any(source.share <= 0 for source in sources):
             raise DatasetError('a training mix needs at least one source, each with a share > 0')
@@ -103,6 +67,7 @@ class MixedStream(Dataset):
         self.mean = np.asarray(mean, np.float32) * 255
         self.std = np.asarray(std, np.float32) * 255
         self.seed = seed
+        self.patch = patch
         self.start = start
         self.schedule = self._schedule(start + length)[start:]
 
@@ -138,6 +103,9 @@ class MixedStream(Dataset):
     def __getitem__(self, item: int) -> tuple[torch.Tensor, torch.Tensor]:
         """Return (float32 [3,h,w] normalised RGB, uint8 [h,w] labels) of a draw."""
         image, labels = self.draw(item)
+        if self.patch:
+            rng = np.random.default_rng((self.seed, self.start + item, 1))
+            image, labels = self.patch(image, labels, rng)
         crop = self.augmentation(image=image, mask=labels)
         pixels = (crop['image'].astype(np.float32) - self.mean) / self.std
         return (

@@ -6,11 +6,8 @@ pytest.importorskip('albumentations', reason='see requirements/train.txt')
 
 from seg_perception.core.errors import DatasetError  # noqa: E402
 from seg_perception.evaluation.dataset import FolderDataset  # noqa: E402
-from seg_perception.training.dataset import (  # noqa: E402
-    MixedStream,
-    Source,
-    training_augmentation,
-)
+from seg_perception.training.augmentation import training_augmentation  # noqa: E402
+from seg_perception.training.dataset import MixedStream, Source  # noqa: E402
 
 
 def stream(street, *, start=0, length=12, seed=3, shares=(1.0,), size=(64, 80)):

@@ -183,7 +183,7 @@ def test_what_a_configuration_names_must_be_there(street, tmp_path, changes):
 
 
 def test_instance_networks_are_refused(street, tmp_path):
-    with pytest.raises(TrainingError, match='only semantic'):
+    with pytest.raises(TrainingError, match="this trains 'semantic' ones"):
         Trainer(config(street, architecture='maskrcnn_mobilenetv2_fpn'), tmp_path)
 
 

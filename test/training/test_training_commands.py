@@ -13,7 +13,8 @@ from seg_perception.evaluation.commands import add_commands as add_evaluation  #
 from seg_perception.evaluation.dataset import FolderDataset  # noqa: E402
 from seg_perception.runtime.bundle import Bundle  # noqa: E402
 from seg_perception.training.commands import add_commands  # noqa: E402
-from seg_perception.training.trainer import CHECKPOINT, load_network, score_module  # noqa: E402
+from seg_perception.training.scoring import score_module  # noqa: E402
+from seg_perception.training.trainer import CHECKPOINT, load_network  # noqa: E402
 
 
 def run(*arguments):

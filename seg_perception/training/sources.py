@@ -1,0 +1,73 @@
+"""The datasets of a configuration: layouts, coarse labels, and pictures without labels."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+
+from seg_perception.core.errors import DatasetError, TrainingError
+from seg_perception.evaluation.dataset import IGNORE
+from seg_perception.evaluation.layouts import find_pictures, open_dataset
+from seg_perception.training.coarse import TEACHER_ONLY, ClassGroups, MappedDataset
+from seg_perception.training.config import UNLABELLED
+
+
+class UnlabelledPictures:
+    """Pictures of a folder, every pixel labelled ``TEACHER_ONLY``.
+
+    Args:
+        root: folder of pictures, or one with ``images``.
+
+    Raises:
+        DatasetError: no folder, or no picture in it.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.root = Path(root)
+        images = self.root / 'images'
+        self.paths = find_pictures(images if images.is_dir() else self.root)
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def name(self, index: int) -> str:
+        """Return the file stem of picture ``index``."""
+        return self.paths[index].stem
+
+    def __getitem__(self, index: int) -> tuple[np.ndarray, np.ndarray]:
+        """Return (uint8 [H,W,3] RGB, uint8 [H,W]).
+
+        Raises:
+            DatasetError: the picture cannot be read.
+        """
+        image = cv2.imread(str(self.paths[index]), cv2.IMREAD_COLOR)
+        if image is None:
+            raise DatasetError(f'{self.paths[index]} cannot be read as a picture')
+        labels = np.full(image.shape[:2], TEACHER_ONLY, np.uint8)
+        return cv2.cvtColor(image, cv2.COLOR_BGR2RGB), labels
+
+
+def open_entry(entry: dict[str, Any], groups: ClassGroups) -> MappedDataset:
+    """Open the dataset of a checked data entry, its labels in the ids of the mix.
+
+    Raises:
+        DatasetError, TrainingError: it cannot be used, or has other classes than the network.
+    """
+    kind, classes = entry.get('kind', 'folder'), entry.get('classes')
+    own = len(groups.labels)
+    if kind == UNLABELLED:
+        data: Any = UnlabelledPictures(Path(entry['root']))
+    else:
+        # Ids that `classes` does not name are ignored, so any of them may occur.
+        known = own if classes is None else IGNORE
+        data = open_dataset(kind, Path(entry['root']), entry.get('split'), known, cache=True)
+        if classes is None and data.classes != own:
+            raise TrainingError(
+                f'{entry["root"]}: {kind} has {data.classes} classes, the label set '
+                f'{groups.labels.name!r} {own}; say which are which with classes'
+            )
+    table = None if classes is None else groups.table(classes)
+    return MappedDataset(data, table, own, entry.get('exclude', ()))
