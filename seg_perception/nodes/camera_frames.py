@@ -14,7 +14,7 @@ from std_msgs.msg import Header
 from seg_perception.core.camera import CameraModel
 from seg_perception.core.errors import CameraModelError, ImageError
 from seg_perception.ros.extrinsics import Extrinsics
-from seg_perception.ros.health import HealthMonitor, Level
+from seg_perception.ros.health import HealthMonitor, HealthScope, Level
 from seg_perception.ros.images import Frame, compressed_to_frame, to_frame
 from seg_perception.ros.messages import camera_model, stamp_ns
 from seg_perception.runtime.pipeline import Timing
@@ -60,11 +60,12 @@ class CameraFrames:
         node: LifecycleNode,
         parameters: Any,
         extrinsics: Extrinsics,
-        health: HealthMonitor,
+        health: HealthMonitor | HealthScope,
         timing: Timing,
+        info_topic: str = 'camera_info',
     ) -> None:
         self._clock = node.get_clock()
-        self._info_topic = node.resolve_topic_name('camera_info')
+        self._info_topic = node.resolve_topic_name(info_topic)
         self._extrinsics = extrinsics
         self._health = health
         self._timing = timing

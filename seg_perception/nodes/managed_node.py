@@ -91,7 +91,7 @@ class ManagedNode(LifecycleNode):
         self._handler: Any = None
         self._streams: list[InputStream] = []
         self._companions: list[InputStream] = []
-        self._next_due = 0.0
+        self._next_due: dict[str, float] = {}
         self._timer: Timer | None = None
         self.add_on_set_parameters_callback(
             parameter_scheme.make_validator(
@@ -117,6 +117,10 @@ class ManagedNode(LifecycleNode):
 
     def _watch(self, parameters: Any, wanted: Any) -> None:
         """Look after what ages, ten times a second."""
+
+    def _wants(self, stream: InputStream, wanted: Any) -> bool:
+        """Whether a stream is needed for what somebody listens to."""
+        return wanted.anything
 
     def _needs(self, companion: InputStream, wanted: Any) -> bool:
         """Whether a companion that is missing is a problem now."""
@@ -262,16 +266,20 @@ class ManagedNode(LifecycleNode):
     # ------------------------------------------------------------------------- input
 
     def _submit(self, job: Any, now: float) -> None:
-        """Give a job to the worker, unless `max_rate` leaves it out."""
+        """Give a job to the worker, unless `max_rate` leaves it out.
+
+        Jobs of several cameras say which by their attribute `camera`; each has its own turn.
+        """
+        camera = getattr(job, 'camera', '')
         rate = self._handler.parameters.max_rate
         if rate > 0.0:
-            if now < self._next_due:
+            due = self._next_due.get(camera, 0.0)
+            if now < due:
                 self._health.skipped()
                 return
             # On the beat as long as frames come, so that rounding does not lower the rate.
-            late = now - self._next_due
-            self._next_due = (self._next_due if late < 1.0 / rate else now) + 1.0 / rate
-        if self._worker.submit(job):
+            self._next_due[camera] = (due if now - due < 1.0 / rate else now) + 1.0 / rate
+        if self._worker.submit(job, camera):
             self._health.dropped()
 
     def _housekeeping(self) -> None:
@@ -295,8 +303,12 @@ class ManagedNode(LifecycleNode):
                 stream.close()
             self._health.forget()  # no frame will come to show that something is well again
         for stream in self._streams:
-            if wanted.anything and not stream.is_open:
+            needed = wanted.anything and self._wants(stream, wanted)
+            if needed and not stream.is_open:
                 stream.open()
+            elif not needed and stream.is_open:
+                stream.close()
+                self._health.clear(stream.topic_key)
         self._health.set_state('active' if wanted.anything else 'idle: nobody listens')
         for stream in self._streams:
             self._check_input(stream)
@@ -344,5 +356,5 @@ class ManagedNode(LifecycleNode):
         new = parameter_scheme.read(self, self._parameters_class)
         self._handler.parameters = new
         if new.max_rate != old.max_rate:
-            self._next_due = 0.0
+            self._next_due.clear()
         self._use_parameters(old, new)

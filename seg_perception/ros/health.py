@@ -113,7 +113,7 @@ class Health:
         self._announced: set[str] = set()
         self._facts: dict[str, str] = {'state': 'unconfigured'}
         self._counts = dict.fromkeys(COUNTS, 0)
-        self._last_jump: float | None = None
+        self._last_event: dict[str, float] = {}
         self._last_error: tuple[float, str] | None = None
         self._input, self._output = Window(), Window()
         self._from_stamp, self._from_arrival = Window(), Window()
@@ -135,17 +135,17 @@ class Health:
         with self._lock:
             self._counts['skipped'] += 1
 
-    def failed(self, reason: str) -> None:
-        """Count a frame lost to an error of ours, and report it under the key 'inference'."""
+    def failed(self, reason: str, key: str = 'inference') -> None:
+        """Count a frame lost to an error of ours, and report it."""
         with self._lock:
             self._counts['failed'] += 1
-        self.problem('inference', reason)
+        self.problem(key, reason)
 
-    def rejected(self, reason: str) -> None:
-        """Count a frame that could not be read, and report why under the key 'image'."""
+    def rejected(self, reason: str, key: str = 'image') -> None:
+        """Count a frame that could not be read, and report why."""
         with self._lock:
             self._counts['rejected'] += 1
-        self.problem('image', reason)
+        self.problem(key, reason)
 
     def output(
         self, arrival: float, latency: float, stages: Mapping[str, float] | None = None
@@ -172,11 +172,17 @@ class Health:
         """Note that stamps went back by so many seconds: latencies from stamps start anew."""
         with self._lock:
             self._from_stamp.clear()
-            self._facts['time jumps'] = str(int(self._facts.get('time jumps', '0')) + 1)
-            last = self._last_jump
-            self._last_jump = now = self._now()
+        self.event('time jumps', f'time jumped back by {back:.3f} s (a bag that loops?)')
+
+    def event(self, name: str, text: str) -> None:
+        """Note something that happened and is over: counted by name, logged now and then."""
+        now = self._now()
+        with self._lock:
+            self._facts[name] = str(int(self._facts.get(name, '0')) + 1)
+            last = self._last_event.get(name)
+            self._last_event[name] = now
         if last is None or now - last >= REPEAT_AFTER:
-            self._log(Level.WARN, f'time jumped back by {back:.3f} s (a bag that loops?)')
+            self._log(Level.WARN, text)
 
     def set(self, key: str, value: object) -> None:
         """Set a fact shown in diagnostics."""
@@ -284,6 +290,58 @@ class Health:
             hardware_id=hardware_id,
             values=[KeyValue(key=key, value=value) for key, value in self.values().items()],
         )
+
+
+class HealthScope:
+    """A part of what a node has several of, a camera say, speaking through the node's health.
+
+    Its problems have keys of their own and begin with its name.
+
+    Args:
+        health: of the node.
+        name: of the part; '' for the only one, which needs no name.
+    """
+
+    def __init__(self, health: Health, name: str) -> None:
+        self._health = health
+        self._name = name
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._health, name)
+
+    def _key(self, key: str) -> str:
+        return f'{self._name} {key}' if self._name else key
+
+    def _text(self, text: str) -> str:
+        return f'{self._name}: {text}' if self._name else text
+
+    def set(self, key: str, value: object) -> None:
+        """Set a fact of this part."""
+        self._health.set(self._key(key), value)
+
+    def problem(self, key: str, message: str, level: Level = Level.ERROR) -> None:
+        """Report a problem of this part."""
+        self._health.problem(self._key(key), self._text(message), level)
+
+    def has(self, key: str) -> bool:
+        """Whether a problem of this part is reported and not cleared."""
+        return self._health.has(self._key(key))
+
+    def clear(self, key: str) -> bool:
+        """Take a problem of this part back; returns whether there was one."""
+        return self._health.clear(self._key(key))
+
+    def event(self, name: str, text: str) -> None:
+        """Note something that happened to this part."""
+        self._health.event(self._key(name), self._text(text))
+
+    def failed(self, reason: str) -> None:
+        """Count a frame of this part lost to an error of ours."""
+        self._health.failed(self._text(reason), self._key('inference'))
+
+    def rejected(self, reason: str) -> None:
+        """Count a frame of this part that could not be read."""
+        self._health.rejected(self._text(reason), self._key('image'))
 
 
 class HealthMonitor(Health):

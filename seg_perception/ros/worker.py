@@ -1,10 +1,13 @@
-"""A thread with a mailbox of one: it always works on the newest item, never on a queue."""
+"""A thread with a mailbox of one: it always works on the newest item, never on a queue.
+
+Several senders have a mailbox each and take turns.
+"""
 
 from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from typing import Generic, TypeVar
 
 T = TypeVar('T')
@@ -12,6 +15,9 @@ T = TypeVar('T')
 
 class LatestWorker(Generic[T]):
     """Runs `fn` on the newest item submitted; what it replaces is dropped and counted.
+
+    Items of different keys do not replace each other: the key that has waited longest is served
+    next, so that no sender, however fast, keeps the others from their turn.
 
     Args:
         fn: called with each item in the worker's thread.
@@ -30,7 +36,7 @@ class LatestWorker(Generic[T]):
         self._name = name
         self._on_error = on_error
         self._condition = threading.Condition()
-        self._slot: list[T] = []
+        self._slots: dict[Hashable, T] = {}  # in the order of their turns
         self._thread: threading.Thread | None = None
         self._stopping = False
         self._busy_since: float | None = None
@@ -73,24 +79,26 @@ class LatestWorker(Generic[T]):
             if self._thread is not None and self._thread.is_alive():
                 return False
             self._stopping = False
-            self._slot.clear()
+            self._slots.clear()
             # A daemon: a network that hangs must not keep the process from ending.
             self._thread = threading.Thread(target=self._run, name=self._name, daemon=True)
             self._thread.start()
             return True
 
-    def submit(self, item: T) -> bool:
+    def submit(self, item: T, key: Hashable = None) -> bool:
         """Hand over an item; never blocks.
+
+        Args:
+            item: for `fn`.
+            key: of the sender; only its own older item is replaced, in the same place.
 
         Returns:
             True when an item was dropped for it, or (not running) it was dropped itself.
         """
         with self._condition:
-            replaced = bool(self._slot)
-            if not self.running:
-                replaced = True
-            else:
-                self._slot[:] = [item]
+            replaced = key in self._slots or not self.running
+            if self.running:
+                self._slots[key] = item
                 self._condition.notify_all()
             self._dropped += replaced
             return replaced
@@ -103,8 +111,8 @@ class LatestWorker(Generic[T]):
         """
         with self._condition:
             self._stopping = True
-            self._dropped += len(self._slot)
-            self._slot.clear()
+            self._dropped += len(self._slots)
+            self._slots.clear()
             thread = self._thread
             self._condition.notify_all()
         if thread is None or thread is threading.current_thread():
@@ -116,7 +124,7 @@ class LatestWorker(Generic[T]):
         """Wait until nothing waits and nothing is in work; False when that took too long."""
         deadline = time.monotonic() + timeout
         with self._condition:
-            while self._slot or self.busy:
+            while self._slots or self.busy:
                 if not self._condition.wait(max(deadline - time.monotonic(), 0.0)):
                     return False
         return True
@@ -124,11 +132,11 @@ class LatestWorker(Generic[T]):
     def _run(self) -> None:
         while True:
             with self._condition:
-                while not self._slot and not self._stopping:
+                while not self._slots and not self._stopping:
                     self._condition.wait()
                 if self._stopping:
                     return
-                item = self._slot.pop()
+                item = self._slots.pop(next(iter(self._slots)))
                 self._busy_since = time.monotonic()
             try:
                 self._work(item)

@@ -5,7 +5,7 @@ from diagnostic_msgs.msg import DiagnosticArray
 from helpers import spin_until
 from rclpy.parameter import Parameter
 
-from seg_perception.ros.health import WINDOW, Health, HealthMonitor, Level, Window
+from seg_perception.ros.health import WINDOW, Health, HealthMonitor, HealthScope, Level, Window
 
 
 class FakeTime:
@@ -180,3 +180,26 @@ def test_the_period_can_be_changed_while_it_runs(make_node):
     health = HealthMonitor(node, 'x')
     node.set_parameters([Parameter('diagnostics_period', value=7.0)])
     assert spin_until(node, lambda: health._timer.timer_period_ns == 7_000_000_000)
+
+
+def test_parts_of_a_node_have_problems_of_their_own(health):
+    front, only = HealthScope(health, 'front'), HealthScope(health, '')
+    front.problem('image', 'torn')
+    only.problem('image', 'too short')
+    assert health.message == 'front: torn; too short'
+    assert front.has('image')
+    assert front.clear('image')
+    assert health.message == 'too short'
+    front.rejected('no data')
+    front.failed('out of memory')
+    front.set('camera pose from', 'tf')
+    front.event('calibration changes', 'another focal length')
+    values = health.values()
+    assert (values['frames rejected'], values['frames failed']) == ('1', '1')
+    assert values['front camera pose from'] == 'tf'
+    assert values['front calibration changes'] == '1'
+    front.clear('image')
+    front.clear('inference')
+    assert health.message == 'too short'
+    front.input()
+    assert health.values()['frames received'] == '1'

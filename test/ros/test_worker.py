@@ -51,6 +51,25 @@ def test_newest_wins_and_what_it_replaces_is_counted(worker, gate):
     assert (worker.done, worker.busy) == (2, False)
 
 
+def test_senders_take_turns_and_each_has_its_newest(worker, gate):
+    worker.submit('a0', 'a')
+    assert gate.started.acquire(timeout=5)
+    assert not worker.submit('a1', 'a')
+    assert not worker.submit('b1', 'b')
+    assert worker.submit('a2', 'a'), 'replaces the older one of its own'
+    assert not worker.submit('c1', 'c')
+    assert worker.submit('b2', 'b')
+    gate.go.release()  # a0 is done, a2 in work
+    assert gate.started.acquire(timeout=5)
+    for i in range(20):  # a fast sender waits for its turn behind the others
+        worker.submit(f'a{3 + i}', 'a')
+    for _ in range(4):
+        gate.go.release()
+    assert worker.wait_idle(5)
+    assert gate.seen == ['a0', 'a2', 'b2', 'c1', 'a22']
+    assert worker.dropped == 2 + 19
+
+
 def test_stop_drops_what_waits_and_finishes_what_runs(worker, gate):
     worker.submit('runs')
     assert gate.started.acquire(timeout=5)
