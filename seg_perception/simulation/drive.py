@@ -149,6 +149,73 @@ def scene_for(seed: int, seconds: float, *, style: str | None = None) -> Scene:
     return random_scene(seed, length=length, style=style)
 
 
+class StreetCamera:
+    """A camera on a vehicle that drives a street: a frame of any moment.
+
+    Args:
+        scene: the street.
+        width, height: of the picture.
+        truth: frames also carry mask, instances, kinds, depth and ground.
+        supersample: 2 for a clean picture, 1 for a fast one.
+        shake: vibration of the mount that no pose tells: standard deviation of the camera's
+            pitch and roll, rad.
+
+    Raises:
+        SourceError: Panda3D is missing, or the lens cannot be drawn.
+    """
+
+    def __init__(
+        self,
+        scene: Scene,
+        width: int,
+        height: int,
+        *,
+        truth: bool = True,
+        supersample: float = 2.0,
+        shake: float = 0.0,
+    ):
+        self.scene, self.lens, self.place = scene, Lens(scene, width, height), mounting(scene)
+        self._truth, self._shake = truth, shake
+        self._renderer = StreetRenderer(
+            scene,
+            *self.lens.render_size,
+            camera_matrix=self.lens.render_K,
+            supersample=supersample,
+            truth_scale=self.lens.truth_scale if truth else 1,
+        )
+
+    def frame(self, index: int, time: float, stamp: float) -> SimFrame:
+        """Return the frame of a time in s since the scene's start; index and stamp as given."""
+        lens, base = self.lens, base_pose(self.scene, time)
+        where = base @ self.place @ _trembling(self.scene.seed, index, self._shake)
+        seen = self._renderer.render(where, time, truth=self._truth, frame=index)
+        return SimFrame(
+            index,
+            stamp,
+            lens.apply(seen.image),
+            lens.K,
+            lens.D,
+            self.place,
+            base,
+            lens.take(seen.mask),
+            lens.take(seen.instances),
+            lens.take(seen.kinds),
+            lens.take(seen.depth),
+            lens.take(seen.ground),
+            self.scene,
+        )
+
+    def close(self) -> None:
+        """Free the renderer."""
+        self._renderer.close()
+
+    def __enter__(self) -> StreetCamera:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
 def frames(
     seed: int | Scene,
     n: int,
@@ -156,10 +223,8 @@ def frames(
     *,
     width: int = 1280,
     height: int = 720,
-    truth: bool = True,
     start: float = 0.0,
-    supersample: float = 2.0,
-    shake: float = 0.0,
+    **options,
 ) -> Iterator[SimFrame]:
     """Drive a street and yield its frames.
 
@@ -167,11 +232,8 @@ def frames(
         seed: of the street, or a Scene of one's own.
         n: how many frames; rate: frames a second of simulated time.
         width, height: of the picture.
-        truth: also give mask, instances, kinds, depth and ground.
         start: time of the first frame, s.
-        supersample: 2 for a clean picture, 1 for a fast one.
-        shake: vibration of the mount that no pose tells: standard deviation of the camera's
-            pitch and roll, rad.
+        options: of :class:`StreetCamera`.
 
     Raises:
         SourceError: Panda3D is missing; a size, count or rate makes no sense.
@@ -182,35 +244,9 @@ def frames(
             'a positive rate and 32x32 pixels'
         )
     scene = scene_for(seed, start + n / rate) if isinstance(seed, int) else seed
-    lens = Lens(scene, width, height)
-    place = mounting(scene)
-    with StreetRenderer(
-        scene,
-        *lens.render_size,
-        camera_matrix=lens.render_K,
-        supersample=supersample,
-        truth_scale=lens.truth_scale if truth else 1,
-    ) as renderer:
+    with StreetCamera(scene, width, height, **options) as camera:
         for index in range(n):
-            time = start + index / rate
-            base = base_pose(scene, time)
-            where = base @ place @ _trembling(scene.seed, index, shake)
-            seen = renderer.render(where, time, truth=truth, frame=index)
-            yield SimFrame(
-                index,
-                index / rate,
-                lens.apply(seen.image),
-                lens.K,
-                lens.D,
-                place,
-                base,
-                lens.take(seen.mask),
-                lens.take(seen.instances),
-                lens.take(seen.kinds),
-                lens.take(seen.depth),
-                lens.take(seen.ground),
-                scene,
-            )
+            yield camera.frame(index, start + index / rate, index / rate)
 
 
 def _trembling(seed: int, index: int, shake: float) -> np.ndarray:
