@@ -30,8 +30,8 @@ setup(
     # requirements/runtime.txt, so that a ROS machine's own are never shadowed.
     install_requires=['setuptools', 'numpy', 'PyYAML', 'tqdm'],
     extras_require={
-        'runtime': ['onnxruntime', 'openvino', 'opencv-python-headless'],
-        'gpu': ['onnxruntime-gpu[cuda,cudnn]', 'opencv-python-headless'],
+        'runtime': ['onnxruntime', 'openvino', 'opencv-python-headless', 'edgefirst-tracker'],
+        'gpu': ['onnxruntime-gpu[cuda,cudnn]', 'opencv-python-headless', 'edgefirst-tracker'],
         'bags': ['rosbags'],
         'import': ['onnx'],
         'simulation': ['panda3d'],
