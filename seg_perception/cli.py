@@ -15,6 +15,7 @@ def build_parser() -> argparse.ArgumentParser:
     # Imported here, and what is slow to import within each command.
     from seg_perception.demo import add_commands as add_demo
     from seg_perception.evaluation.commands import add_commands as add_evaluate
+    from seg_perception.replay.commands import add_commands as add_replay
     from seg_perception.runtime.commands import add_commands as add_models
     from seg_perception.simulation.commands import add_commands as add_simulate
     from seg_perception.training.commands import add_commands as add_train
@@ -24,7 +25,14 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument('--version', action='version', version=__version__)
     subparsers = parser.add_subparsers(title='commands', metavar='COMMAND', required=True)
-    for add_commands in (add_demo, add_models, add_simulate, add_train, add_evaluate):
+    for add_commands in (
+        add_demo,
+        add_models,
+        add_simulate,
+        add_train,
+        add_evaluate,
+        add_replay,
+    ):
         add_commands(subparsers)
     return parser
 

@@ -96,6 +96,7 @@ class JournaledSegmenter(Strategy):
     def __init__(self, segmenter: Segmenter, journal: Journal) -> None:
         super().__init__(segmenter)
         self._journal = journal
+        self._warm = False
         self.key: list[Any] = []
         self.recalled = 0
 
@@ -112,6 +113,9 @@ class JournaledSegmenter(Strategy):
         record = self._journal.read()
         if record is not None:
             return self._recall(*record)
+        if not self._warm:
+            self.segmenter.warm_up(image.shape[1], image.shape[0])
+            self._warm = True
         start = time.perf_counter()
         result = self.segmenter.segment(image, color)
         elapsed = (time.perf_counter() - start) * 1e3

@@ -198,7 +198,7 @@ class _Topic:
         stamps, self._items = [], []
         types = {t.name: t.type for t in bag.topics}
         wanted = 'nav_msgs/msg/OccupancyGrid' if grid else 'sensor_msgs/msg/Image'
-        kind_of_message = OccupancyGrid if grid else Image
+        message_class = OccupancyGrid if grid else Image
         if types.get(topic) != wanted:
             raise DatasetError(
                 f'{bag.path}: {topic} is {types.get(topic, "not in the bag")}, the truth must be '
@@ -206,9 +206,7 @@ class _Topic:
             )
         for recorded in bag.messages({topic}):
             try:
-                message = deserialize_message(
-                    bytes(recorded.raw), OccupancyGrid if grid else Image
-                )
+                message = deserialize_message(bytes(recorded.raw), message_class)
             except Exception as error:  # the middleware's own types
                 raise DatasetError(f'{topic}: a message is not a {wanted}: {error}') from error
             array = _cells(message) if grid else _ids(message, topic)
