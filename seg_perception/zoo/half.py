@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import onnx
 
-from seg_perception.runtime.graph_edit import needed
+from seg_perception.runtime.graph_edit import drop_unused, needed
 
 
 def to_half(graph: onnx.ModelProto, ends: tuple[str, str]) -> onnx.ModelProto:
@@ -17,18 +17,41 @@ def to_half(graph: onnx.ModelProto, ends: tuple[str, str]) -> onnx.ModelProto:
         graph: float32.
         ends: names of the tensors between which the network lies.
     """
-    from onnxruntime.transformers.float16 import (
-        DEFAULT_OP_BLOCK_LIST,
-        convert_float_to_float16,
-    )
+    from onnxruntime.transformers.float16 import convert_float_to_float16
 
     copy = onnx.ModelProto()
     copy.CopyFrom(graph)
-    inside = {node.name for node in needed(copy.graph.node, ends[1], ends[0])}
-    around = [node.name for node in copy.graph.node if node.name not in inside]
-    return convert_float_to_float16(
-        copy,
-        keep_io_types=True,
-        op_block_list=DEFAULT_OP_BLOCK_LIST,
-        node_block_list=around,
+    inside = needed(copy.graph.node, ends[1], ends[0])
+    # On its own: the converter writes files no engine loads where two nodes that stay float32
+    # read one tensor.
+    network = convert_float_to_float16(_alone(copy, inside, ends), keep_io_types=True)
+    names = {node.name for node in inside}
+    last = max(i for i, node in enumerate(copy.graph.node) if node.name in names)
+    before = [n for n in copy.graph.node[:last] if n.name not in names]
+    behind = [n for n in copy.graph.node[last:] if n.name not in names]
+    merged = [*before, *network.graph.node, *behind]
+    shared = set().union(*(node.input for node in (*before, *behind)))
+    weights = [
+        *network.graph.initializer,
+        *(item for item in copy.graph.initializer if item.name in shared),
+    ]
+    del copy.graph.node[:], copy.graph.initializer[:], copy.graph.value_info[:]
+    copy.graph.node.extend(merged)
+    copy.graph.initializer.extend(weights)
+    drop_unused(copy.graph)
+    return copy
+
+
+def _alone(
+    graph: onnx.ModelProto, nodes: list[onnx.NodeProto], ends: tuple[str, str]
+) -> onnx.ModelProto:
+    """Return the network as a model of its own: float32 in, float32 out."""
+    ports = [
+        onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, ['n', 'c', 'h', 'w'])
+        for name in ends
+    ]
+    body = onnx.helper.make_graph(nodes, 'network', ports[:1], ports[1:], graph.graph.initializer)
+    drop_unused(body)
+    return onnx.helper.make_model(
+        body, opset_imports=graph.opset_import, ir_version=graph.ir_version
     )
