@@ -17,8 +17,10 @@ from seg_perception.zoo.pretrained import load_encoder
 from seg_perception.zoo.registry import architecture
 
 
-def fill_encoder(encoder: nn.Module, config: TrainingConfig, accept_licence: bool) -> None:
-    """Load the configured encoder weights, if any.
+def fill_encoder(
+    model: nn.Module, encoder_name: str, config: TrainingConfig, accept_licence: bool
+) -> None:
+    """Load the configured encoder weights, if any, into the module called ``encoder_name``.
 
     Raises:
         TrainingError: they are not known to fit the architecture.
@@ -34,6 +36,7 @@ def fill_encoder(encoder: nn.Module, config: TrainingConfig, accept_licence: boo
             f'{", ".join(fitting) or "none"}'
         )
     file = Path(config.encoder_file) if config.encoder_file else None
+    encoder = model.get_submodule(encoder_name)
     load_encoder(encoder, name, weights=file, accept_licence=accept_licence)
 
 

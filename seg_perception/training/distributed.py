@@ -59,11 +59,8 @@ class Processes:
         if self.world == 1:
             return model
         on_gpu = next(model.parameters()).device.type == 'cuda'
-        # Layers that a head of several branches leaves out in some step must not stall the rest.
         return nn.parallel.DistributedDataParallel(
-            model,
-            device_ids=[torch.cuda.current_device()] if on_gpu else None,
-            find_unused_parameters=True,
+            model, device_ids=[torch.cuda.current_device()] if on_gpu else None
         )
 
     def mean(self, value: float, device: torch.device) -> float:

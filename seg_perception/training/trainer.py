@@ -100,7 +100,7 @@ class Trainer:
         config = self.config
         torch.manual_seed(config.seed)
         model = build(config.architecture, len(self.labels), **config.options)
-        assembly.fill_encoder(model.get_submodule(self.encoder_name), config, accept_licence)
+        assembly.fill_encoder(model, self.encoder_name, config, accept_licence)
         if config.initial:
             assembly.load_initial(model, config)
         if self.device.type == 'cuda':
