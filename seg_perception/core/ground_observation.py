@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 
@@ -43,13 +45,20 @@ class GroundObservation:
         spec: the grid.
         cells: int8 [spec.height, spec.width], -1 unknown, 0 free .. 100 occupied.
         kinds: uint8, same shape: UNKNOWN, FREE, OCCUPIED, OCCUPIED_MOVING or HIDDEN.
-        contacts: None where no pixel sees the ground.
     """
 
     spec: GridSpec
     cells: np.ndarray
     kinds: np.ndarray
-    contacts: Contacts | None = None
+    _find_contacts: Callable[[], Contacts] | None = field(default=None, repr=False)
+
+    @cached_property
+    def contacts(self) -> Contacts | None:
+        """What ends sight along each bearing, worked out when asked for.
+
+        None where no pixel sees the ground, and for projections without occlusion.
+        """
+        return None if self._find_contacts is None else self._find_contacts()
 
     @classmethod
     def unknown(cls, spec: GridSpec) -> GroundObservation:
