@@ -34,7 +34,7 @@ def reads(node: onnx.NodeProto) -> set[str]:
 
 
 def needed(nodes: Sequence[onnx.NodeProto], output: str, behind: str = '') -> list[onnx.NodeProto]:
-    """The nodes that ``output`` depends on, in their order; ``behind`` a tensor if one is named."""
+    """The nodes ``output`` depends on, in their order; only those ``behind`` a tensor if named."""
     wanted, kept = {output}, []
     for node in reversed(nodes):
         if wanted & set(node.output):

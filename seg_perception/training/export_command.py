@@ -4,31 +4,66 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from seg_perception.core.errors import ExportError, TrainingError
+from seg_perception.core.errors import ExportError, ProviderError, TrainingError
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from seg_perception.core.labels import LabelSet
+    from seg_perception.runtime.bundle import Bundle
+    from seg_perception.zoo.export import Exported, Form, Predict, Score
 
 #: What has to be installed for training and export.
 REQUIREMENTS = 'requirements/train.txt'
-#: Pictures an export is compared with torch on.
-COMPARED = 20
+#: Pictures an export is compared with torch on, and an int8 one is calibrated and scored on.
+COMPARED, CALIBRATED, SCORED = 20, 100, 100
+#: Engines of this machine's CPU, each of which must run what is written.
+ENGINES = ('cpu', 'openvino')
 
 
 def add_export(subparsers: Any) -> None:
+    """Register ``export`` with the main parser's sub-parsers."""
     parser = subparsers.add_parser(
         'export',
         help='make a deployed bundle of a checkpoint',
         description='Export the averaged weights as a bundle with pre- and post-processing in '
         'the graph. It is compared with torch on real pictures and refused if it differs.',
     )
-    parser.add_argument('--checkpoint', type=Path, required=True)
-    parser.add_argument(
-        '--output', type=Path, help="the bundle's folder; default models/<name of the run>"
+    add = parser.add_argument
+    add('--checkpoint', type=Path, required=True)
+    add('--output', type=Path, help="the bundle's folder; default models/<name of the run>")
+    add('--pictures', type=Path, help='folder to compare on; default: the validation pictures')
+    add('--overwrite', action='store_true', help='replace a bundle; keeps its README')
+    add(
+        '--precision',
+        choices=('fp32', 'fp16', 'int8'),
+        default='fp32',
+        help='fp16 is for GPUs, int8 for convolutional networks on CPUs. (OpenVINO runs fp32 '
+        'bundles in bf16 by itself where the CPU has it)',
     )
-    parser.add_argument(
-        '--pictures', type=Path, help='folder to compare on; default: the validation pictures'
+    add('--size', type=_size, metavar='HxW', help='fix the input; default: any size')
+    add(
+        '--default-size',
+        type=_size,
+        metavar='HxW',
+        help="that the bundle is best run at; default: the configuration's",
     )
-    parser.add_argument('--overwrite', action='store_true', help='replace a bundle; keeps README')
+    add('--calibration', type=Path, metavar='DIR', help='int8: pictures to take the ranges from')
+    add(
+        '--labelled',
+        type=Path,
+        metavar='DIR',
+        help='int8: images/ and labels/ to compare mean IoU on; default: the validation folder',
+    )
+    add(
+        '--keep-float',
+        action='append',
+        default=[],
+        metavar='PATTERN',
+        help="int8: leave nodes whose names fit in float, e.g. '*/encoder/features.0/*'",
+    )
     parser.set_defaults(run=run_export)
 
 
@@ -47,54 +82,163 @@ def run_export(args: argparse.Namespace) -> int:
             f"{args.checkpoint}: its configuration names no 'licence' of weights and data; "
             'a bundle must say on what terms it may be used'
         )
-    folder = args.pictures or _validation_pictures(config.validation)
-    pictures = _pictures(folder, architecture(config.architecture).multiple, config.default_size)
     labels = LabelSet.named(config.labels)
-    exported = export(model, config.architecture, labels.names, pictures, config.options)
-    output = args.output or Path('models') / config.name
+    multiple = architecture(config.architecture).multiple
+    default_size = args.size or args.default_size or config.default_size
+    folder = args.pictures or _validation(config.validation, '--pictures') / 'images'
+    pictures = read_pictures(folder, multiple, default_size, args.size is not None, COMPARED)
+    form = _form(args, config.validation, labels, multiple, default_size)
+    exported = export(model, config.architecture, labels.names, pictures, config.options, form)
     bundle = write(
-        output,
+        args.output or Path('models') / config.name,
         exported,
         labels=config.labels,
-        default_size=config.default_size,
+        default_size=default_size,
         licence={'code': 'Apache-2.0', **config.licence},
         source=f'seg-perception train, configuration {config.name}, seed {config.seed}, '
         f'step {step}, averaged weights',
         overwrite=args.overwrite,
+        check=lambda made: check_engines(made, pictures[0]),
     )
-    print(
-        f'{bundle.root}: {len(exported.model) / 1e6:.1f} MB, labels differ from torch in '
-        f'{100 * exported.difference:.3f} % of the pixels of {exported.pictures} pictures'
-    )
+    print(_told(bundle, exported))
     return 0
 
 
-def _validation_pictures(validation: str | None) -> Path:
-    if validation is None:
-        raise ExportError('name a folder of pictures to compare on with --pictures')
-    return Path(validation) / 'images'
+def _told(bundle: Bundle, exported: Exported) -> str:
+    text = (
+        f'{bundle.root}: {exported.precision}, {len(exported.model) / 1e6:.1f} MB, labels differ '
+        f'from torch in {100 * exported.difference:.3f} % of the pixels of {exported.pictures} '
+        'pictures'
+    )
+    if exported.miou:
+        before, after = (100 * miou for miou in exported.miou)
+        text += f'; mean IoU {after:.2f}, torch {before:.2f}: {after - before:+.2f} points'
+    return text
 
 
-def _pictures(folder: Path, multiple: int, default_size: tuple[int, int]) -> list:
-    """Return pictures of a folder as uint8 RGB, at two sizes: the bundle's and their own."""
+def _form(
+    args: argparse.Namespace,
+    validation: str | None,
+    labels: LabelSet,
+    multiple: int,
+    default_size: tuple[int, int],
+) -> Form:
+    from seg_perception.zoo.export import Form
+
+    if args.precision != 'int8':
+        if args.calibration or args.labelled:
+            raise ExportError('--calibration and --labelled belong to --precision int8')
+        return Form(args.precision, args.size, keep_float=args.keep_float)
+    if args.calibration is None:
+        raise ExportError(
+            'int8 takes the ranges of its activations from real pictures: name a folder of them '
+            'with --calibration, e.g. the training pictures (not those it is scored on)'
+        )
+    labelled = args.labelled or _validation(validation, '--labelled')
+    return Form(
+        'int8',
+        args.size,
+        read_pictures(args.calibration, multiple, default_size, True, CALIBRATED),
+        args.keep_float,
+        scorer(labelled, labels, default_size),
+    )
+
+
+def scorer(root: Path, labels: LabelSet, size: tuple[int, int]) -> Score:
+    """Return a function that scores a predictor on a labelled folder: mean IoU, 0..1.
+
+    Args:
+        root: folder with ``images`` and ``labels`` in the ids of the label set.
+        labels: classes of the predictor.
+        size: (height, width) that it is shown the pictures at; the mask is enlarged without
+            interpolation, as in ``seg-perception evaluate``.
+
+    Raises:
+        DatasetError: the folder cannot be used.
+    """
+    import cv2
+
+    from seg_perception.evaluation.dataset import FolderDataset
+    from seg_perception.evaluation.metrics import ConfusionMatrix
+
+    data = FolderDataset(root, len(labels))
+    chosen = range(0, len(data), -(-len(data) // SCORED))
+
+    def score(predict: Predict) -> float:
+        matrix = ConfusionMatrix(len(labels))
+        for index in chosen:
+            image, truth = data[index]
+            found = predict(cv2.resize(image, size[::-1], interpolation=cv2.INTER_LINEAR))
+            shape = truth.shape[::-1]
+            matrix.update(truth, cv2.resize(found, shape, interpolation=cv2.INTER_NEAREST_EXACT))
+        return matrix.compute().miou
+
+    return score
+
+
+def check_engines(bundle: Bundle, picture: np.ndarray) -> None:
+    """Run a picture on every engine of the CPU that is installed.
+
+    Raises:
+        BundleError: one of them cannot load or run the bundle.
+    """
+    from seg_perception.runtime.semantic import SemanticSegmenter
+
+    for engine in ENGINES:
+        try:
+            SemanticSegmenter(bundle, engine).segment(picture)
+        except ProviderError:
+            continue
+
+
+def _validation(folder: str | None, option: str) -> Path:
+    if folder is None:
+        raise ExportError(
+            f'the configuration names no validation folder: name a folder with {option}'
+        )
+    return Path(folder)
+
+
+def read_pictures(
+    folder: Path, multiple: int, size: tuple[int, int], fixed: bool, most: int
+) -> list[np.ndarray]:
+    """Return pictures of a folder as uint8 [H,W,3] RGB.
+
+    Args:
+        folder: of .jpg and .png files, of which ``most`` are taken at even steps.
+        multiple: of the sides.
+        size: (height, width); where it is not ``fixed``, every other picture keeps its own,
+            rounded down to multiples.
+
+    Raises:
+        ExportError: the folder is missing, holds no picture, or one cannot be read.
+    """
     import cv2
 
     from seg_perception.evaluation.dataset import PICTURES
 
     found = sorted(p for p in folder.glob('*') if p.suffix.lower() in PICTURES)
     if not found:
-        raise ExportError(f'{folder} holds no picture to compare the exported graph on')
+        raise ExportError(f'{folder} is no folder with .jpg or .png pictures')
     pictures = []
-    for number, path in enumerate(found[:: max(len(found) // COMPARED, 1)][:COMPARED]):
+    for number, path in enumerate(found[:: -(-len(found) // most)]):
         image = cv2.imread(str(path), cv2.IMREAD_COLOR)
         if image is None:
             raise ExportError(f'{path} cannot be read as a picture')
-        height, width = default_size
-        if number % 2:
+        height, width = size
+        if number % 2 and not fixed:
             height, width = (max(side // multiple, 1) * multiple for side in image.shape[:2])
         image = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)
         pictures.append(cv2.cvtColor(image, cv2.COLOR_BGR2RGB))
     return pictures
+
+
+def _size(text: str) -> tuple[int, int]:
+    try:
+        height, width = (int(part) for part in text.lower().split('x'))
+    except ValueError:
+        raise argparse.ArgumentTypeError(f'expected HxW, e.g. 256x448, got {text!r}') from None
+    return height, width
 
 
 def import_torch() -> Any:

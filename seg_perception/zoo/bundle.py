@@ -2,55 +2,79 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Protocol
 
 from seg_perception.core.labels import LabelSet
 from seg_perception.runtime.bundle import Bundle, write_bundle
-from seg_perception.zoo.export import CONFIDENCE, INPUT, LABELS, Exported
+from seg_perception.zoo.export import INPUT
+
+
+class ExportedGraph(Protocol):
+    """An exported graph of any task; ``precision`` (fp32) and ``size`` (None) may be missing."""
+
+    @property
+    def model(self) -> bytes: ...
+
+    @property
+    def architecture(self) -> str: ...
+
+    @property
+    def multiple(self) -> int: ...
+
+    @property
+    def task(self) -> str: ...
+
+    @property
+    def output(self) -> Mapping[str, str]: ...
 
 
 def write(
     folder: Path,
-    exported: Exported,
+    exported: ExportedGraph,
     *,
     labels: str,
     default_size: tuple[int, int],
     licence: Mapping[str, str],
     source: str,
     overwrite: bool = False,
+    check: Callable[[Bundle], None] | None = None,
 ) -> Bundle:
     """Write a bundle whole or not at all.
 
     Args:
         folder: of the bundle; its name is the bundle's.
-        exported: graph of a semantic network.
+        exported: what ``zoo.export`` gave.
         labels: name of the label set.
-        default_size: (height, width) it is best run at.
+        default_size: (height, width) it is best run at; a graph of fixed size has its own.
         licence: terms of 'code', 'weights' and 'data'.
         source: how it was made.
         overwrite: replace a bundle that is there. Its README.md stays; its metrics do not,
             because they were another network's.
+        check: called with the bundle before it takes its place; what it raises stops that.
 
     Raises:
         BundleError: the folder is there already or cannot be written.
     """
     folder = Path(folder)
     card = folder / 'README.md'
+    size = getattr(exported, 'size', None)
     description = {
         'name': folder.name,
-        'task': 'semantic',
+        'task': exported.task,
         'architecture': exported.architecture,
         'labels': labels,
         'classes': len(LabelSet.named(labels)),
         'input': {
             'name': INPUT,
             'color': 'rgb',
-            'size': None,
+            'size': list(size) if size else None,
             'multiple': exported.multiple,
-            'default_size': list(default_size),
+            'default_size': list(size or default_size),
         },
-        'output': {'labels': LABELS, 'confidence': CONFIDENCE},
+        'precision': getattr(exported, 'precision', 'fp32'),
+        'output': dict(exported.output),
         'licence': dict(licence),
         'source': source,
     }
@@ -60,4 +84,5 @@ def write(
         description,
         readme=card.read_text(encoding='utf-8') if card.is_file() else '',
         overwrite=overwrite,
+        check=check,
     )

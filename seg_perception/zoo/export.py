@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import io
 import warnings
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 import onnx
@@ -25,13 +25,53 @@ from seg_perception.runtime.metadata import (
     NETWORK_OUTPUT_KEY,
     classes_text,
 )
+from seg_perception.runtime.schema import PRECISIONS
 from seg_perception.zoo.deployable import Deployable, deployable
+from seg_perception.zoo.half import to_half
+from seg_perception.zoo.quantize import quantize
 from seg_perception.zoo.registry import Architecture, architecture, build
 
 OPSET = 17
 #: Largest share of pixels whose label may differ between torch and the exported graph.
 MAX_DIFFERENCE = 0.005
+#: Largest loss of mean IoU (0..1) of an int8 graph against torch.
+MAX_LOSS = 0.01
 INPUT, LABELS, CONFIDENCE = 'image', 'labels', 'confidence'
+
+#: Labels uint8 [H,W] of a picture uint8 [H,W,3], and the mean IoU (0..1) of such a function.
+Predict = Callable[[np.ndarray], np.ndarray]
+Score = Callable[[Predict], float]
+
+
+@dataclass(frozen=True)
+class Form:
+    """What is asked of an exported graph.
+
+    Attributes:
+        precision: 'fp32', 'fp16' or 'int8'.
+        size: (height, width) of the input in pixels; None = any multiples.
+        calibration: for int8, uint8 [H,W,3] RGB pictures whose activations set the ranges.
+        keep_float: for int8, shell patterns of node names that stay float32.
+        score: for int8, mean IoU on labelled pictures.
+    """
+
+    precision: str = 'fp32'
+    size: tuple[int, int] | None = None
+    calibration: Sequence[np.ndarray] = ()
+    keep_float: Sequence[str] = ()
+    score: Score | None = None
+
+    def __post_init__(self) -> None:
+        if self.precision not in PRECISIONS:
+            raise ExportError(
+                f'unknown precision {self.precision!r}; known: {", ".join(PRECISIONS)}'
+            )
+        if self.precision == 'int8' and self.score is None:
+            raise ExportError(
+                'an int8 graph is judged by its mean IoU: it needs labelled pictures (--labelled)'
+            )
+        if self.precision != 'int8' and (self.calibration or self.keep_float):
+            raise ExportError('only int8 is calibrated, and can keep nodes in float')
 
 
 @dataclass(frozen=True)
@@ -43,6 +83,9 @@ class Exported:
         architecture: name in the registry; multiple: sides must be multiples of it.
         difference: share of label pixels that differ from torch's, 0..1.
         pictures: number of pictures compared.
+        precision, size: as asked for in ``Form``.
+        miou: for int8, mean IoU (0..1) of torch and of the graph.
+        task, output: as in model.yaml.
     """
 
     model: bytes
@@ -50,6 +93,13 @@ class Exported:
     multiple: int
     difference: float
     pictures: int
+    precision: str = 'fp32'
+    size: tuple[int, int] | None = None
+    miou: tuple[float, float] | None = None
+    task: str = 'semantic'
+    output: Mapping[str, str] = field(
+        default_factory=lambda: {'labels': LABELS, 'confidence': CONFIDENCE}
+    )
 
 
 class DeployedNetwork(nn.Module):
@@ -114,6 +164,7 @@ def export(
     class_names: Sequence[str],
     pictures: Iterable[np.ndarray],
     options: dict | None = None,
+    form: Form | None = None,
 ) -> Exported:
     """Export a network and compare the graph with torch on real pictures.
 
@@ -121,34 +172,67 @@ def export(
         model: in eval mode, on the CPU.
         name: its architecture in the registry; ``options`` those it was built with.
         class_names: by label id; written into the file.
-        pictures: uint8 [H,W,3] RGB with sides the architecture can take. They may differ in
-            size: the graph is dynamic.
+        pictures: uint8 [H,W,3] RGB with sides the graph can take. They may differ in size
+            where the graph is dynamic.
+        form: precision and size; default fp32, dynamic.
 
     Raises:
-        ExportError: no picture to compare on, or more than ``MAX_DIFFERENCE`` of the label
-            pixels differ from the original network's (not from the deployed torch module's:
-            the folding is part of what is checked).
+        ExportError: no picture to compare on, a size the architecture cannot take, or more than
+            ``MAX_DIFFERENCE`` of the label pixels differ from the original network's (not from
+            the deployed torch module's: the folding is part of what is checked). For int8 in
+            its place: the mean IoU falls by more than ``MAX_LOSS``.
     """
     entry = architecture(name)
+    form = form or Form()
     pictures = list(pictures)
     if not pictures:
         raise ExportError('no picture to compare the exported graph with torch on')
-    deployed = deploy(model, name, len(class_names), options)
-    graph = _to_onnx(deployed, entry.multiple)
-    _annotate(graph, class_names)
-    payload = graph.SerializeToString()
-    difference = _difference(payload, model, entry, pictures)
-    if difference > MAX_DIFFERENCE:
+    if form.size and any(side < 1 or side % entry.multiple for side in form.size):
         raise ExportError(
-            f'{name}: the exported graph gives another label for {100 * difference:.2f} % of the '
-            f'pixels of {len(pictures)} pictures; {100 * MAX_DIFFERENCE:.1f} % are allowed'
+            f'{name} takes sides that are multiples of {entry.multiple}: {form.size}'
         )
-    return Exported(payload, name, entry.multiple, difference, len(pictures))
+    deployed = deploy(model, name, len(class_names), options)
+    graph = _to_onnx(deployed, entry.multiple, form.size)
+    ends = _ends(graph)
+    if form.precision == 'int8':
+        graph = quantize(graph, ends, form.calibration, name, form.keep_float)
+    elif form.precision == 'fp16':
+        graph = to_half(graph, ends)
+    _annotate(graph, class_names, ends[0])
+    payload = graph.SerializeToString()
+    torch_, onnx_ = _torch_predictor(model, entry), _onnx_predictor(payload)
+    difference = _difference(torch_, onnx_, pictures)
+    miou = None
+    if form.precision == 'int8':
+        miou = _check_score(name, form.score, torch_, onnx_)
+    elif difference > MAX_DIFFERENCE:
+        raise ExportError(
+            f'{name}: the exported {form.precision} graph gives another label for '
+            f'{100 * difference:.2f} % of the pixels of {len(pictures)} pictures; '
+            f'{100 * MAX_DIFFERENCE:.1f} % are allowed'
+        )
+    return Exported(
+        payload,
+        name,
+        entry.multiple,
+        difference,
+        len(pictures),
+        precision=form.precision,
+        size=form.size,
+        miou=miou,
+    )
 
 
-def _to_onnx(deployed: nn.Module, multiple: int) -> onnx.ModelProto:
+def _to_onnx(
+    deployed: nn.Module, multiple: int, size: tuple[int, int] | None = None
+) -> onnx.ModelProto:
     buffer = io.BytesIO()
-    example = torch.zeros(1, 4 * multiple, 5 * multiple, 3, dtype=torch.uint8)
+    example = torch.zeros(1, *(size or (4 * multiple, 5 * multiple)), 3, dtype=torch.uint8)
+    dynamic = {
+        INPUT: {1: 'height', 2: 'width'},
+        LABELS: {1: 'height', 2: 'width'},
+        CONFIDENCE: {1: 'confidence_height', 2: 'confidence_width'},
+    }
     with warnings.catch_warnings():
         # The TorchScript exporter is the one that takes dynamic sizes quickly and completely.
         warnings.simplefilter('ignore')
@@ -160,46 +244,76 @@ def _to_onnx(deployed: nn.Module, multiple: int) -> onnx.ModelProto:
             opset_version=OPSET,
             input_names=[INPUT],
             output_names=[LABELS, CONFIDENCE],
-            dynamic_axes={
-                INPUT: {1: 'height', 2: 'width'},
-                LABELS: {1: 'height', 2: 'width'},
-                CONFIDENCE: {1: 'confidence_height', 2: 'confidence_width'},
-            },
+            dynamic_axes=None if size else dynamic,
         )
     graph = onnx.load_from_string(buffer.getvalue())
     onnx.checker.check_model(graph, full_check=True)
     return graph
 
 
-def _annotate(graph: onnx.ModelProto, class_names: Sequence[str]) -> None:
-    """Say in the file what its channels are and between which tensors the network lies."""
-    made_by = {name: node for node in graph.graph.node for name in node.output}
+def _ends(graph: onnx.ModelProto) -> tuple[str, str]:
+    """Return the names of the tensors between which the network lies."""
     convolution = next(node for node in graph.graph.node if node.op_type == 'Conv')
+    return convolution.input[0], _logits(graph)
+
+
+def _logits(graph: onnx.ModelProto) -> str:
+    """Return what the post-processing begins with: scores at the network's own resolution."""
+    made_by = {name: node for node in graph.graph.node for name in node.output}
     winner = next(node for node in graph.graph.node if node.op_type == 'TopK')
     logits = winner.input[0]
     while made_by[logits].op_type == 'Resize':
         logits = made_by[logits].input[0]
+    return logits
+
+
+def _annotate(graph: onnx.ModelProto, class_names: Sequence[str], network_input: str) -> None:
+    """Say in the file what its channels are and between which tensors the network lies."""
+    del graph.metadata_props[:]
     for key, value in (
         (CLASSES_KEY, classes_text(class_names)),
-        (NETWORK_INPUT_KEY, convolution.input[0]),
-        (NETWORK_OUTPUT_KEY, logits),
+        (NETWORK_INPUT_KEY, network_input),
+        (NETWORK_OUTPUT_KEY, _logits(graph)),
     ):
         entry = graph.metadata_props.add()
         entry.key, entry.value = key, value
 
 
-def _difference(
-    payload: bytes, model: nn.Module, entry: Architecture, pictures: Sequence[np.ndarray]
-) -> float:
-    """Return the share of label pixels that differ."""
-    session = onnxruntime.InferenceSession(payload, providers=['CPUExecutionProvider'])
+def _torch_predictor(model: nn.Module, entry: Architecture) -> Predict:
     mean, std = (torch.tensor(values).view(3, 1, 1) for values in (entry.mean, entry.std))
-    wrong = total = 0
-    for picture in pictures:
-        labels, _ = session.run([LABELS, CONFIDENCE], {INPUT: picture[None]})
+
+    def predict(picture: np.ndarray) -> np.ndarray:
         with torch.inference_mode():
             pixels = torch.from_numpy(picture).permute(2, 0, 1).float() / 255
-            expected = model(((pixels - mean) / std)[None]).argmax(1).byte().numpy()
-        wrong += int((labels != expected).sum())
-        total += expected.size
-    return wrong / total
+            return model(((pixels - mean) / std)[None]).argmax(1)[0].byte().numpy()
+
+    return predict
+
+
+def _onnx_predictor(payload: bytes) -> Predict:
+    session = onnxruntime.InferenceSession(payload, providers=['CPUExecutionProvider'])
+
+    def predict(picture: np.ndarray) -> np.ndarray:
+        return session.run([LABELS], {INPUT: picture[None]})[0][0]
+
+    return predict
+
+
+def _difference(expected: Predict, found: Predict, pictures: Sequence[np.ndarray]) -> float:
+    """Return the share of label pixels that differ."""
+    wrong = sum(int((found(picture) != expected(picture)).sum()) for picture in pictures)
+    return wrong / sum(picture.shape[0] * picture.shape[1] for picture in pictures)
+
+
+def _check_score(
+    name: str, score: Score | None, expected: Predict, found: Predict
+) -> tuple[float, float]:
+    assert score is not None  # Form asks for it
+    before, after = score(expected), score(found)
+    if not before - after <= MAX_LOSS:  # NaN is refused, too
+        raise ExportError(
+            f'{name}: int8 lowers the mean IoU from {100 * before:.2f} to {100 * after:.2f}, by '
+            f'{100 * (before - after):.2f} points; {100 * MAX_LOSS:.0f} is allowed. Calibrate on '
+            'more pictures of the kind it will see, or keep some nodes in float (--keep-float)'
+        )
+    return before, after

@@ -12,6 +12,7 @@ import logging
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from fnmatch import fnmatchcase
 from pathlib import Path
 
 import numpy as np
@@ -27,7 +28,11 @@ LEAST_PICTURES = 8
 
 
 def quantize(
-    graph: onnx.ModelProto, ends: tuple[str, str], pictures: Sequence[np.ndarray], name: str
+    graph: onnx.ModelProto,
+    ends: tuple[str, str],
+    pictures: Sequence[np.ndarray],
+    name: str,
+    keep_float: Sequence[str] = (),
 ) -> onnx.ModelProto:
     """Return a quantised copy of a deployed graph.
 
@@ -36,10 +41,11 @@ def quantize(
         ends: names of the tensors between which the network lies.
         pictures: uint8 [H,W,3] in the graph's colour order, of sizes it takes.
         name: of the architecture, for messages.
+        keep_float: shell patterns of names of nodes to leave as they are.
 
     Raises:
-        ExportError: too few pictures, or a network of attention (no faster in int8, and less
-            exact: docs/export.md).
+        ExportError: a pattern that fits no node, too few pictures, or a network of attention
+            (no faster in int8, and less exact: docs/export.md).
     """
     from onnxruntime import quantization
     from onnxruntime.quantization.shape_inference import quant_pre_process
@@ -56,6 +62,7 @@ def quantize(
             f'{name}: int8 is for convolutional networks; this one has {found}. '
             'Export it as fp32 (OpenVINO takes bf16 by itself where the CPU has it) or fp16'
         )
+    kept = _kept(inside, keep_float, ends[1])
     with tempfile.TemporaryDirectory(prefix='seg_perception_int8_') as folder, _quiet():
         prepared, made = Path(folder) / 'prepared.onnx', Path(folder) / 'int8.onnx'
         quant_pre_process(graph, str(prepared), skip_symbolic_shape=True)
@@ -69,10 +76,25 @@ def quantize(
             activation_type=quantization.QuantType.QUInt8,
             weight_type=quantization.QuantType.QInt8,
             nodes_to_quantize=[node.name for node in needed(ready.graph.node, ends[1], ends[0])],
+            nodes_to_exclude=kept,
             # Of the whole range: outliers are what a class that is rarely seen looks like.
             calibrate_method=quantization.CalibrationMethod.MinMax,
         )
         return onnx.load(made)
+
+
+def _kept(nodes: Sequence[onnx.NodeProto], patterns: Sequence[str], output: str) -> list[str]:
+    """Return names of the nodes that stay float32: the asked for, and the one with the logits.
+
+    256 steps would make ties of logits, and it is the last layer: hardly any of the time.
+    """
+    kept = {node.name for node in nodes if output in node.output}
+    for pattern in patterns:
+        found = {node.name for node in nodes if fnmatchcase(node.name, pattern)}
+        if not found:
+            raise ExportError(f'no node of the network is called {pattern!r} (keep_float)')
+        kept |= found
+    return sorted(kept)
 
 
 class _Reader:
