@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint bench clean
+.PHONY: help demo test test-nodes test-torch test-core lint bench clean
 
 help:  ## what there is
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -29,23 +29,34 @@ $(VENV)/.test: requirements/test.txt requirements/train.txt $(VENV)/.runtime
 demo: $(VENV)/.runtime  ## camera in, mask and grid out: VIDEO=path or BAG=path for your own
 	@$(BIN)/seg-perception demo --output out/demo $(if $(VIDEO),--video "$(VIDEO)") $(if $(BAG),--bag "$(BAG)") $(DEMO_ARGS)
 
-# Torch and ROS in processes of their own: no user's process ever loads both with every engine.
-# With ARGS one of the two may have nothing to run (pytest's exit code 5).
+# Three processes, two at a time: no user's process ever loads ROS, torch and every engine, and
+# tests of nodes mostly wait. With ARGS one may have nothing to run (pytest's exit code 5).
+NODE_TESTS := test/nodes test/ros test/e2e test/launch
 TORCH_TESTS := test/zoo test/training test/evaluation
-PYTEST = $(BIN)/python -m pytest $(ARGS)
-ROS_PYTEST = timeout --signal=KILL 1500 $(PYTEST) $(addprefix --ignore=,$(TORCH_TESTS))
-NOTHING_CHOSEN = [ "$$code" = 5 ] && [ -n '$(ARGS)' ]
+CORE_TESTS := $(addprefix --ignore=,$(NODE_TESTS) $(TORCH_TESTS)) test
+# One thread each: more of them only take turns on few cores.
+PYTEST = env OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m pytest $(ARGS)
+NODE_PYTEST = timeout --signal=KILL 1500 $(PYTEST) $(NODE_TESTS)
+RESULT = [ "$$code" = 0 ] || { [ "$$code" = 5 ] && [ -n '$(ARGS)' ]; }
+
+test: $(VENV)/.test lint  ## lint, types and every test: ARGS="-k name" to choose
+	@$(MAKE) --no-print-directory --jobs=2 --keep-going --output-sync=target test-nodes test-torch test-core
 
 # Once more only when the process itself died or hung (code >= 124), never for a failed test: Fast
 # DDS 3.2 now and then dead-locks where hundreds of participants come and go in one process.
-test: $(VENV)/.test lint  ## lint, types and every test: ARGS="-k name" to choose
-	@code=0; $(ROS_PYTEST) || code=$$?; \
+test-nodes: $(VENV)/.test
+	@code=0; $(NODE_PYTEST) || code=$$?; \
 	if [ "$$code" -ge 124 ]; then \
 	  echo "The test process died or hung in the middleware (exit code $$code): once more."; \
-	  code=0; $(ROS_PYTEST) || code=$$?; \
+	  code=0; $(NODE_PYTEST) || code=$$?; \
 	fi; \
-	[ "$$code" = 0 ] || { $(NOTHING_CHOSEN); }
-	@code=0; $(PYTEST) $(TORCH_TESTS) || code=$$?; [ "$$code" = 0 ] || { $(NOTHING_CHOSEN); }
+	$(RESULT)
+
+test-torch: $(VENV)/.test
+	@code=0; $(PYTEST) $(TORCH_TESTS) || code=$$?; $(RESULT)
+
+test-core: $(VENV)/.test
+	@code=0; $(PYTEST) $(CORE_TESTS) || code=$$?; $(RESULT)
 
 lint: $(VENV)/.test  ## ruff and mypy
 	@$(BIN)/ruff check .
