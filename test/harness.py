@@ -1,4 +1,4 @@
-"""A real segmentation node, a camera and a listener, talking over DDS in one test process."""
+"""A real node under test, a camera and a listener, talking over DDS in one test process."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import gc
 import threading
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from diagnostic_msgs.msg import DiagnosticArray
@@ -90,8 +90,9 @@ def key(message: Any) -> tuple[int, int]:
 class Peer(Node):
     """Camera and listener in one: everything the node under test talks to."""
 
-    def __init__(self, name: str = 'peer') -> None:
+    def __init__(self, name: str = 'peer', about: str = 'segmentation_node') -> None:
         super().__init__(name)
+        self._about = about
         self.heard: dict[str, list[Any]] = {}
         self._listeners: dict[str, Any] = {}
         self.image = self.create_publisher(Image, 'image', RELIABLE)
@@ -123,8 +124,9 @@ class Peer(Node):
         self.image.publish(message)
         return message
 
-    def diagnostics(self, node: str = 'segmentation_node') -> tuple[int, str, dict[str, str]]:
-        """Level, message and values of a node's newest status."""
+    def diagnostics(self, node: str = '') -> tuple[int, str, dict[str, str]]:
+        """Level, message and values of the newest status of a node: the one under test."""
+        node = node or self._about
         for array in reversed(self.heard['/diagnostics']):
             for status in array.status:
                 if status.name.startswith(f'{node}:'):
@@ -142,21 +144,26 @@ class Bench:
     """Node under test and peer, each spun by a thread of its own.
 
     Args:
+        kind: class of the node under test.
         parameters: of the node.
-        start: False leaves the node unspun (the caller begins).
     """
 
-    def __init__(self, **parameters: Any) -> None:
-        parameters.setdefault('grid.x_max', 10.0)
-        parameters.setdefault('grid.y_min', -5.0)
-        parameters.setdefault('grid.y_max', 5.0)
-        parameters.setdefault('diagnostics_period', 0.1)
-        parameters.setdefault('provider', 'cpu')
-        parameters.setdefault('threads', 1)
-        self.node = SegmentationNode(
+    #: What tests of a kind of node set unless they say otherwise.
+    DEFAULTS: ClassVar[dict[str, Any]] = {
+        'grid.x_max': 10.0,
+        'grid.y_min': -5.0,
+        'grid.y_max': 5.0,
+        'provider': 'cpu',
+        'threads': 1,
+        'diagnostics_period': 0.1,
+    }
+
+    def __init__(self, kind: type = SegmentationNode, **parameters: Any) -> None:
+        parameters = self.DEFAULTS | parameters
+        self.node = kind(
             parameter_overrides=[Parameter(k, value=v) for k, v in parameters.items()]
         )
-        self.peer = Peer()
+        self.peer = self.make_peer(self.node.get_name())
         self._stop = threading.Event()
         self._threads = [
             threading.Thread(target=self._spin, args=(node,), daemon=True)
@@ -165,6 +172,10 @@ class Bench:
         self.node.begin()
         for thread in self._threads:
             thread.start()
+
+    def make_peer(self, about: str) -> Peer:
+        """Make what the node under test talks to."""
+        return Peer(about=about)
 
     def _spin(self, node: Node) -> None:
         executor = SingleThreadedExecutor()
@@ -228,7 +239,8 @@ class Bench:
 
     def set(self, **parameters: Any) -> list[Any]:
         """Set parameters through the node's service; returns the results."""
-        client = self.peer.create_client(SetParameters, 'segmentation_node/set_parameters')
+        name = f'{self.node.get_name()}/set_parameters'
+        client = self.peer.create_client(SetParameters, name)
         try:
             assert client.wait_for_service(PATIENCE)
             request = SetParameters.Request()

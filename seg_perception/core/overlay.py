@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import cv2
 import numpy as np
 
+from seg_perception.core.instances import Region
 from seg_perception.core.results import UNLABELLED
 
 _UNKNOWN_RGB = (96, 96, 104)
@@ -73,3 +76,81 @@ def _grid_palette() -> np.ndarray:
     share = np.linspace(0.0, 1.0, 101)[:, None]
     palette[:101] = np.rint((1 - share) * _FREE_RGB + share * np.array(_OCCUPIED_RGB))
     return palette
+
+
+def id_colors(ids: np.ndarray) -> np.ndarray:
+    """Return uint8 [N, 3], RGB: bright colours that differ between neighbouring ids."""
+    # Golden-ratio steps round the colour wheel: no two ids in a row look alike.
+    hue = (np.asarray(ids, np.float64) * 0.618034 % 1 * 180).astype(np.uint8)
+    hsv = np.stack([hue, np.full_like(hue, 200), np.full_like(hue, 255)], axis=-1)
+    return cv2.cvtColor(hsv.reshape(1, -1, 3), cv2.COLOR_HSV2RGB).reshape(-1, 3)
+
+
+def draw_objects(
+    image_rgb: np.ndarray,
+    regions: Sequence[Region],
+    boxes: np.ndarray,
+    ids: np.ndarray,
+    texts: Sequence[str],
+    alpha: float = 0.5,
+) -> np.ndarray:
+    """Draw objects over the picture they were found in: tinted pixels, box and a line of text.
+
+    Args:
+        image_rgb: uint8 [H, W, 3], RGB.
+        regions: their pixels.
+        boxes: float [N, 4], x1, y1, x2, y2 in pixels.
+        ids: int [N], which decide the colours.
+        texts: a line for each.
+        alpha: weight of the colours, 0..1.
+
+    Returns:
+        uint8 [H, W, 3], a new array.
+    """
+    picture = np.array(image_rgb)
+    height, width = picture.shape[:2]
+    colors = id_colors(ids) if len(ids) else np.zeros((0, 3), np.uint8)
+    # The last is the least certain: it is drawn first.
+    for region, box, color, text in reversed(
+        list(zip(regions, boxes, colors, texts, strict=True))
+    ):
+        tone = tuple(int(c) for c in color)
+        if region.mask.size:
+            view = region.of(picture)
+            flat = np.full_like(view, color)
+            tinted = cv2.addWeighted(view, 1.0 - alpha, flat, alpha, 0.0)
+            cv2.copyTo(tinted, region.mask.view(np.uint8), view)
+        x1, y1, x2, y2 = (int(v) for v in np.clip(box, 0, [width, height, width, height]))
+        cv2.rectangle(picture, (x1, y1), (x2, y2), tone, 1)
+        cv2.putText(
+            picture,
+            text,
+            (x1, max(y1 - 3, 10)),
+            cv2.FONT_HERSHEY_SIMPLEX,
+            0.4,
+            tone,
+            1,
+            cv2.LINE_AA,
+        )
+    return picture
+
+
+def colorize_panoptic(ids: np.ndarray, class_colors: np.ndarray, step: int = 1000) -> np.ndarray:
+    """Paint a panoptic map: the class' colour, each of its objects in a shade of its own.
+
+    Args:
+        ids: int32 [H, W], class * step + instance, -1 = void.
+        class_colors: uint8 [256, 3], RGB per class (``LabelSet.palette()``).
+        step: as above.
+
+    Returns:
+        uint8 [H, W, 3], RGB; void is black.
+    """
+    values, inverse = np.unique(ids, return_inverse=True)
+    colors = np.zeros((len(values), 3), np.uint8)
+    for i, value in enumerate(values.tolist()):
+        if value >= 0:
+            label, instance = divmod(value, step)
+            shade = 1.0 - 0.5 * (instance * 0.618034 % 1) if instance else 1.0
+            colors[i] = np.rint(class_colors[label % 256] * shade)
+    return colors[inverse.reshape(ids.shape)]

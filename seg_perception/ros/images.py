@@ -238,6 +238,23 @@ def _check_size(width: int, height: int, name: str) -> None:
         raise ImageError(f'the {name} image claims {width}x{height} pixels: a corrupt header')
 
 
+def pixel_rows(message: Image, row_bytes: int) -> np.ndarray:
+    """Return an image's rows without their padding, for encodings that are no colours.
+
+    Args:
+        message: the image.
+        row_bytes: bytes of the pixels of a row.
+
+    Returns:
+        uint8 [height, row_bytes], a read-only view.
+
+    Raises:
+        ImageError: size, step and data do not fit each other.
+    """
+    _check_size(message.width, message.height, message.encoding)
+    return _rows(message, row_bytes, message.height)
+
+
 def _rows(message: Image, row_bytes: int, rows: int) -> np.ndarray:
     """Return the rows without their padding, uint8 [rows, row_bytes], a read-only view."""
     if message.step < row_bytes:

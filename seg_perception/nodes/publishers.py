@@ -1,0 +1,52 @@
+"""What the outputs of every managed node share."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from builtin_interfaces.msg import Time
+from rclpy.lifecycle import LifecycleNode
+from rclpy.qos import QoSProfile
+from rclpy.qos_overriding_options import QoSOverridingOptions
+from std_msgs.msg import Header
+
+from seg_perception.nodes.outputs import LATCHED, STREAM
+
+__all__ = ['LATCHED', 'STREAM', 'Publishers']
+
+
+class Publishers:
+    """Lifecycle publishers that are made at configure and go at cleanup."""
+
+    def __init__(self, node: LifecycleNode) -> None:
+        self._node = node
+        self._made: list[Any] = []
+
+    def create(self, message_type: Any, topic: str, qos: QoSProfile) -> Any:
+        """Make a publisher whose QoS the user may override."""
+        publisher = self._node.create_lifecycle_publisher(
+            message_type,
+            topic,
+            qos,
+            qos_overriding_options=QoSOverridingOptions.with_default_policies(),
+        )
+        self._made.append(publisher)
+        return publisher
+
+    def destroy(self) -> None:
+        """Take the topics down."""
+        while self._made:
+            self._node.destroy_lifecycle_publisher(self._made.pop())
+
+    @staticmethod
+    def heard(publisher: Any) -> bool:
+        """Whether somebody listens."""
+        return publisher is not None and publisher.get_subscription_count() > 0
+
+    def now(self) -> Time:
+        """The time on the node's clock."""
+        return self._node.get_clock().now().to_msg()
+
+    def header_now(self) -> Header:
+        """A header that no image stands behind."""
+        return Header(stamp=self.now())
