@@ -96,7 +96,7 @@ class GroundProjector:
     @property
     def visible_cells(self) -> int:
         """How many cells the camera sees at all, within the pixel budget."""
-        return 0 if self._view is None else len(self._view.cells.flat)
+        return 0 if self._view is None else self._view.visible_cells
 
     @property
     def sees_ground(self) -> bool:

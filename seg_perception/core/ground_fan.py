@@ -32,20 +32,32 @@ _OVERLAP = 0.5  # rad by which a full circle overlaps itself: no cell is cut in 
 
 @dataclass(frozen=True)
 class CellBoxes:
-    """The nodes of each cell, as inclusive ranges; all int32 [V].
+    """The rectangle of nodes that each cell is; arrays [V].
 
     Attributes:
-        cells: flat indices (iy * width + ix), growing.
-        first, last: bearings; near, far: ranges.
+        cells: intp, flat indices (iy * width + ix), growing.
+        corners: four intp, the rectangles' corners in a table of sums [nb + 1, nr + 1].
+        sample: intp, flat index of the node in the middle of the far side.
+        coarse: intp, flat index of the coarse node near it.
+        nodes: float32, how many nodes the cell has.
         covered: bool, the whole cell lies within the fan.
     """
 
     cells: np.ndarray
-    first: np.ndarray
-    last: np.ndarray
-    near: np.ndarray
-    far: np.ndarray
+    corners: tuple[np.ndarray, ...]
+    sample: np.ndarray
+    coarse: np.ndarray
+    nodes: np.ndarray
     covered: np.ndarray
+
+    def sums(self, table: np.ndarray) -> np.ndarray:
+        """Return [V]: sums over the cells' nodes, from a table as cv2.integral gives it."""
+        flat = table.reshape(-1)
+        a, b, c, d = (flat.take(corner, mode='clip') for corner in self.corners)
+        d -= b
+        d -= c
+        d += a
+        return d
 
 
 @dataclass(frozen=True)
@@ -58,6 +70,8 @@ class Fan:
         bearings: float64 [nb], rad, evenly growing; may run past pi.
         ranges: float64 [nr], m, growing.
         step: pixels between nodes at most, 1 or more.
+        row_step: float64 [nr], pixels from a node to the next on its bearing, about.
+        side_step: pixels from a bearing to the next, about.
         rotation: float64 [3, 3], of the camera it was laid out for.
         boxes: the cells.
     """
@@ -67,6 +81,8 @@ class Fan:
     bearings: np.ndarray
     ranges: np.ndarray
     step: float
+    row_step: np.ndarray
+    side_step: float
     rotation: np.ndarray
     boxes: CellBoxes
 
@@ -115,7 +131,18 @@ def lay_out(
     boxes = _boxes(grid, origin, bearings, ranges)
     if not boxes.cells.size:
         return None
-    return Fan(origin, height, bearings, ranges, scale, pose[:3, :3].copy(), boxes)
+    row_step = scale * np.gradient(np.interp(at, angles, _pixels(probes, angles)))
+    return Fan(
+        origin,
+        height,
+        bearings,
+        ranges,
+        scale,
+        np.maximum(row_step, 0.1),
+        float(bearings[1] - bearings[0]) * probes.per_bearing,
+        pose[:3, :3].copy(),
+        boxes,
+    )
 
 
 def foot_height(pose: np.ndarray, plane: GroundPlane) -> float:
@@ -124,30 +151,32 @@ def foot_height(pose: np.ndarray, plane: GroundPlane) -> float:
     return float(pose[2, 3] - below)
 
 
-def node_pixels(
+def coarse_pixels(
     fan: Fan, camera: CameraModel, pose: np.ndarray, plane: GroundPlane
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return the pixels that show the nodes.
+    """Return the pixels that show every so many-th node.
 
     Returns:
-        uv float32 [nb, nr, 2], pixel coordinates (far outside where the lens shows none), and
-        area float32 [nb, nr], square pixels that a square metre of ground at the node covers.
+        uv float32 [.., .., 2], pixel coordinates (far outside where the lens shows none), and
+        area float32 [.., ..], square pixels that a square metre of ground at the node covers.
     """
-    b = fan.bearings[::_COARSE]
-    r = fan.ranges[::_COARSE]
+    b, r = fan.bearings[::_COARSE], fan.ranges[::_COARSE]
     uv = project_polar(camera, pose, plane, fan.origin, b[:, None], r[None, :])
-    area = _area(uv, b, r)
-    both = np.dstack([uv, area]).astype(np.float32)
-    size = (len(fan.ranges), len(fan.bearings))
-    scale = np.array([[1 / _COARSE, 0, 0], [0, 1 / _COARSE, 0]])
-    fine = cv2.warpAffine(
-        both,
-        scale,
-        size,
+    return uv.astype(np.float32), _area(uv, b, r).astype(np.float32)
+
+
+def refined(fan: Fan, coarse: np.ndarray) -> np.ndarray:
+    """Return float32 [nb, nr, 2]: pixels of all nodes, interpolated between the coarse ones.
+
+    Over so few pixels that is exact to hundredths of one with any lens.
+    """
+    return cv2.warpAffine(
+        coarse,
+        np.array([[1 / _COARSE, 0, 0], [0, 1 / _COARSE, 0]]),
+        (len(fan.ranges), len(fan.bearings)),
         flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
         borderMode=cv2.BORDER_REPLICATE,
     )
-    return fine[..., :2], fine[..., 2]
 
 
 def project_polar(
@@ -274,20 +303,27 @@ def _span(bearings: np.ndarray) -> tuple[float, float]:
 
 
 def _angles(probes: _Probes, height: float, grid: GridSpec) -> tuple[np.ndarray, np.ndarray]:
-    """Return angles from straight down, and the number of steps between nodes up to each."""
+    """Return angles from straight down, and the number of nodes wanted up to each."""
     low = max(float(probes.angles.min()) - _MARGIN, 0.0)
     high = min(float(probes.angles.max()) + 1e-4, math.pi / 2 - 1e-4)
     edges = np.linspace(low, high, 129)
-    density = np.zeros(128)
-    at = np.clip(np.searchsorted(edges, probes.angles) - 1, 0, 127)
+    pixels = _pixels(probes, edges)
+    middle = (edges[1:] + edges[:-1]) / 2
+    # m of ground that a pixel shows
+    ground = height / np.cos(middle) ** 2 * np.diff(edges) / np.diff(pixels)
+    step = np.where(ground < grid.resolution / 2, _NEAR_STEP, _FAR_STEP)
+    return edges, np.concatenate([[0], np.cumsum(np.diff(pixels) / step)])
+
+
+def _pixels(probes: _Probes, edges: np.ndarray) -> np.ndarray:
+    """Return how many pixels lie between the first angle and each, at most on any bearing."""
+    density = np.zeros(len(edges) - 1)
+    at = np.clip(np.searchsorted(edges, probes.angles) - 1, 0, len(density) - 1)
     np.maximum.at(density, at, probes.per_angle)
     # Where no ray fell, as dense as beside it.
     density = cv2.dilate(density.reshape(1, -1), np.ones((1, 9)))[0]
     density = np.maximum(density, density[density > 0].min())
-    middle = (edges[1:] + edges[:-1]) / 2
-    ground = height / np.cos(middle) ** 2 / density  # m of ground that a pixel shows
-    step = np.where(ground < grid.resolution / 2, _NEAR_STEP, _FAR_STEP)
-    return edges, np.concatenate([[0], np.cumsum(np.diff(edges) * density / step)])
+    return np.concatenate([[0], np.cumsum(np.diff(edges) * density)])
 
 
 def _multiple(count: float) -> int:
@@ -303,12 +339,12 @@ def _boxes(
     y = grid.y_min + grid.resolution * np.arange(grid.height + 1) - origin[1]
     xx, yy = np.meshgrid(x.astype(np.float32), y.astype(np.float32))
     turn = np.float32(math.tau / (bearings[1] - bearings[0]))
-    column = (np.arctan2(yy, xx) - np.float32(bearings[0])) % np.float32(math.tau)
-    column *= np.float32(1 / (bearings[1] - bearings[0]))
+    column = np.mod(np.arctan2(yy, xx) - np.float32(bearings[0]), np.float32(math.tau))
+    column = column * np.float32(1 / (bearings[1] - bearings[0]))
     row = np.interp(
         np.hypot(xx, yy), ranges, np.arange(len(ranges)), left=-1, right=len(ranges)
     ).astype(np.float32)
-    c = _corners(column)
+    c = _corners(np.asarray(column))
     low, high = c.min(axis=0), c.max(axis=0)
     wraps = high - low > turn / 2
     # Cells across the first bearing: count on past a full turn, or from below it.
@@ -326,9 +362,19 @@ def _boxes(
     first, last = np.clip(first, 0, end), np.clip(last, 0, end)
     near, far = np.clip(near, 0, len(ranges) - 1), np.clip(far, 0, len(ranges) - 1)
     meets &= (last - first + 1) * (far - near + 1) <= _MAX_BOX
-    cells = np.flatnonzero(meets).astype(np.int32)
-    parts = (part[cells].astype(np.int32) for part in (first, last, near, far))
-    return CellBoxes(cells, *parts, covered[cells])
+    cells = np.flatnonzero(meets)
+    first, last, near, far = (part[cells].astype(np.intp) for part in (first, last, near, far))
+    nr = len(ranges)
+    top, bottom = first * (nr + 1), (last + 1) * (nr + 1)
+    middle = (first + last) // 2
+    return CellBoxes(
+        cells,
+        (top + near, top + far + 1, bottom + near, bottom + far + 1),
+        middle * nr + far,
+        middle // _COARSE * ((nr - 1) // _COARSE + 1) + far // _COARSE,
+        ((last - first + 1) * (far - near + 1)).astype(np.float32),
+        covered[cells],
+    )
 
 
 def _corners(lattice: np.ndarray) -> np.ndarray:

@@ -98,16 +98,12 @@ class Looker:
 
     Attributes:
         fan: the bearings.
-        pixel_at: int16 [nb, nr, 2], the pixel (u, v) that is the upper left of the four
-            around a node, in the rows in use; negative where the picture shows no node.
-        row_step: float [nr], pixels from a node to the next on a bearing, about.
-        side_step: pixels from a bearing to the next, about.
+        bracket: int16 [nb, nr, 2], in the rows in use: the pixel (u, v) that is the lower right
+            of the four around a node; far outside where the picture shows no node.
     """
 
     fan: Fan
-    pixel_at: np.ndarray
-    row_step: np.ndarray
-    side_step: float
+    bracket: np.ndarray
 
     def look(
         self,
@@ -149,9 +145,9 @@ class Looker:
     ) -> tuple[np.ndarray, np.ndarray]:
         """Return (v, u), int64 [n] each: the worst of the pixels around nodes (bearing, at)."""
         h, w = codes.shape
-        u, v = self.pixel_at[bearings, at].T.astype(np.int64)
-        us = np.clip(np.stack([u, u + 1, u, u + 1]), 0, w - 1)
-        vs = np.clip(np.stack([v, v, v + 1, v + 1]), 0, h - 1)
+        u, v = self.bracket[bearings, at].T.astype(np.int64)
+        us = np.clip(np.stack([u - 1, u, u - 1, u]), 0, w - 1)
+        vs = np.clip(np.stack([v - 1, v - 1, v, v]), 0, h - 1)
         pick = codes[vs, us].argmax(axis=0), np.arange(len(at))
         return vs[pick], us[pick]
 
@@ -183,16 +179,16 @@ class Looker:
     def _confirmed(self, nodes: np.ndarray, at: np.ndarray, obstacle_pixels: int) -> np.ndarray:
         """Return bool [nb]: enough confident pixels from the contact on say the same."""
         nr = nodes.shape[1]
-        step = self.row_step[at]
+        step = self.fan.row_step[at]
         depth = int(np.clip(np.ceil(_ALONG / max(step.min(), 0.1)), 1, 24))
         rows = at[:, None] + np.arange(depth)
         seen = np.take_along_axis(nodes, np.minimum(rows, nr - 1), axis=1)
         sure = (seen == STANDING) | (seen == FOOTED)
         sure &= (rows < nr) & (np.arange(depth) * step[:, None] < _ALONG)
         length = sure.sum(axis=1) * step  # pixels of the run
-        across = max(round(_ACROSS / self.side_step), 1)
+        across = max(round(_ACROSS / self.fan.side_step), 1)
         kernel = np.ones(2 * across + 1)
-        area = np.convolve(length, kernel, mode='same') * self.side_step
+        area = np.convolve(length, kernel, mode='same') * self.fan.side_step
         # Every pixel is seen from all nodes around it: a blob is wider by one both ways.
         return (area >= (np.sqrt(obstacle_pixels) + 1) ** 2 - 0.5) & (length > 0)
 
@@ -231,7 +227,7 @@ class Looker:
         nr = nodes.shape[1]
         first = np.minimum(ends, nr - 1)
         # The contact lies somewhere between two pixels' centres.
-        uncertain = np.ceil(1 / np.maximum(self.row_step[first], 0.05)).astype(np.int64)
+        uncertain = np.ceil(1 / np.maximum(self.fan.row_step[first], 0.05)).astype(np.int64)
         deep = self.fan.ranges[np.minimum(first + uncertain, nr - 1)] + traits.footprint[ids]
         past = np.maximum(np.searchsorted(self.fan.ranges, deep), first + 1)
         past = np.where(confirmed, past, ends)
@@ -240,10 +236,10 @@ class Looker:
         cuts = np.stack([ends, past, np.where(moving, hidden, past)])
         cuts = np.minimum(np.maximum.accumulate(cuts, axis=0), nr)
         lengths = np.diff(cuts, axis=0, prepend=0, append=nr).T
-        codes = np.empty(lengths.shape, np.uint8)
-        codes[:] = 0, FOOTPRINT_CODE, HIDDEN_BEHIND, BEHIND
-        codes[moving, 1] = FOOTPRINT_MOVING
-        codes = np.repeat(codes.ravel(), lengths.ravel()).reshape(nodes.shape)
+        parts = np.empty(lengths.shape, np.uint8)
+        parts[:] = 0, FOOTPRINT_CODE, HIDDEN_BEHIND, BEHIND
+        parts[moving, 1] = FOOTPRINT_MOVING
+        codes = np.repeat(parts.ravel(), lengths.ravel()).reshape(nodes.shape)
         nodes *= codes == 0
         nodes |= codes
 
