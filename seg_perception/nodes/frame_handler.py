@@ -3,27 +3,69 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
+from dataclasses import dataclass
 
+import numpy as np
 from rclpy.lifecycle import LifecycleNode
+from sensor_msgs.msg import CameraInfo
 from std_msgs.msg import Header
 
-from seg_perception.core.errors import ExtrinsicsError, GroundError
+from seg_perception.core.errors import (
+    CameraModelError,
+    ExtrinsicsError,
+    GroundError,
+    OdometryError,
+)
+from seg_perception.core.image_quality import QualityMonitor, measure
 from seg_perception.core.results import SemanticResult
 from seg_perception.nodes.camera_frames import Calibration, CameraFrames, Job
-from seg_perception.nodes.grid_guard import GridGuard
-from seg_perception.nodes.outputs import SegmentationOutputs
+from seg_perception.nodes.outputs import GroundWanted, SegmentationOutputs
+from seg_perception.nodes.shared_ground import SharedGround
 from seg_perception.ros.extrinsics import Extrinsics
-from seg_perception.ros.health import HealthMonitor, Level
+from seg_perception.ros.health import HealthMonitor, HealthScope, Level
 from seg_perception.ros.images import Frame
+from seg_perception.ros.instance_images import InstanceImages
+from seg_perception.ros.messages import stamp_ns
 from seg_perception.ros.parameters import SegmentationParameters
+from seg_perception.ros.tilt import Tilt
 from seg_perception.runtime.pipeline import Pipeline, at_size
 
 #: Problems that only a frame which becomes a grid can have, or clear.
-GRID_PROBLEMS = ('transform', 'camera_pose', 'too_slow')
+GRID_PROBLEMS = ('transform', 'odometry', 'camera_pose', 'too_slow', 'picture')
+
+
+@dataclass(frozen=True)
+class CameraJob(Job):
+    """A frame of one camera; '' is the only one."""
+
+    camera: str = ''
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What the cameras of one node share."""
+
+    pipeline: Pipeline
+    outputs: SegmentationOutputs
+    ground: SharedGround
+    extrinsics: Extrinsics
+    tilt: Tilt
+    health: HealthMonitor
 
 
 class FrameHandler(CameraFrames):
-    """Takes frames to masks and grids (threads: see CameraFrames)."""
+    """Takes one camera's frames to masks and to what they show of the ground.
+
+    Threads: see CameraFrames.
+
+    Args:
+        node: the node.
+        parameters: in force.
+        parts: shared with the other cameras.
+        camera: its name, '' for the only one.
+        instances: pictures of instance ids of this camera, where they are used.
+    """
 
     WITHOUT_CALIBRATION = 'the grid is unknown'
 
@@ -31,16 +73,27 @@ class FrameHandler(CameraFrames):
         self,
         node: LifecycleNode,
         parameters: SegmentationParameters,
-        pipeline: Pipeline,
-        outputs: SegmentationOutputs,
-        guard: GridGuard,
-        extrinsics: Extrinsics,
-        health: HealthMonitor,
+        parts: Parts,
+        camera: str = '',
+        instances: InstanceImages | None = None,
     ) -> None:
-        self._pipeline = pipeline
-        self._outputs = outputs
-        self._guard = guard
-        super().__init__(node, parameters, extrinsics, health, pipeline.timing)
+        self.camera = camera
+        self._pipeline = parts.pipeline
+        self._outputs = parts.outputs
+        self._shown = parts.outputs.cameras[camera]
+        self._ground = parts.ground
+        self._tilt = parts.tilt
+        self._instances = instances
+        self._quality = QualityMonitor(parameters.quality_limits)
+        self._calibrated_since = 0
+        super().__init__(
+            node,
+            parameters,
+            parts.extrinsics,
+            HealthScope(parts.health, camera),
+            parts.pipeline.timing,
+            f'{camera}/camera_info' if camera else 'camera_info',
+        )
 
     def _check_parameters(self, parameters: SegmentationParameters) -> None:
         """Take the roles of the classes.
@@ -50,6 +103,22 @@ class FrameHandler(CameraFrames):
         """
         labels = self._pipeline.segmenter.labels.with_roles(parameters.class_roles)
         self._pipeline.labels = labels
+        self._quality.limits = parameters.quality_limits
+
+    def set_camera_info(self, message: CameraInfo) -> None:
+        """Keep a calibration; one that differs from the one before makes the grid start anew."""
+        before = self._calibration
+        super().set_camera_info(message)
+        after = self._calibration
+        if before is None or after is None or before.camera == after.camera:
+            return
+        # Pictures from before the change are still on their way.
+        self._calibrated_since = stamp_ns(message.header.stamp)
+        self._health.event(
+            'calibration changes', f'{self._info_topic} has changed: the grid starts anew'
+        )
+        if self._outputs.ground is not None:
+            self._ground.interrupt()
 
     def _work(self, job: Job, frame: Frame, parameters: SegmentationParameters) -> bool:
         result = self._pipeline.segment(frame.pixels, frame.color)
@@ -59,57 +128,79 @@ class FrameHandler(CameraFrames):
         return True
 
     def _lost(self, header: Header) -> None:
-        if self._outputs.grid is not None:
-            self._guard.publish_unknown(header.stamp)
+        if self._outputs.ground is not None:
+            self._ground.lost(self.camera, header.stamp, self._parameters)
+
+    def _jumped(self) -> None:
+        self._tilt.clear()
+        if self._instances is not None:
+            self._instances.clear()
+        if self._outputs.ground is not None:
+            self._ground.time_jumped()
 
     def _publish(
         self, job: Job, frame: Frame, result: SemanticResult, p: SegmentationParameters
     ) -> None:
         header = job.message.header
         wanted = self._outputs.wanted(lazy=p.lazy)
+        mine = wanted.cameras[self.camera]
         start = time.perf_counter()
         shown = at_size(result, *result.image_size) if p.mask_size == 'image' else result
-        self._outputs.publish_mask(shown, header, wanted)
+        self._shown.publish_mask(shown, header, mine)
         self._timing.measure('publish_mask', start)
         calibration = None
-        if wanted.calibration:
+        if wanted.calibration(self.camera):
             calibration = self._usable_calibration(header, result.image_size)
         else:
             self._health.clear('camera_info')
-        if wanted.camera_info and calibration is not None:
-            self._outputs.publish_camera_info(calibration.message, shown.size, header)
-        if wanted.grid:
-            self._publish_grid(job, result, calibration, p)
-        if not wanted.grid or calibration is None:
-            for problem in GRID_PROBLEMS:
-                self._health.clear(problem)
-        if wanted.overlay:
+        if mine.camera_info and calibration is not None:
+            self._shown.publish_camera_info(calibration.message, shown.size, header)
+        if not wanted.ground.anything or calibration is None:
+            self._clear_grid_problems()
+        if wanted.ground.anything:
+            self._publish_ground(job, frame, result, calibration, wanted.ground, p)
+        if mine.overlay:
             palette = self._pipeline.labels.palette()
-            self._outputs.publish_overlay(frame, result, palette, p.overlay_alpha, header)
+            self._shown.publish_overlay(frame, result, palette, p.overlay_alpha, header)
 
-    def _publish_grid(
+    def _clear_grid_problems(self) -> None:
+        for problem in GRID_PROBLEMS:
+            self._health.clear(problem)
+
+    def _publish_ground(
         self,
         job: Job,
+        frame: Frame,
         result: SemanticResult,
         calibration: Calibration | None,
+        wanted: GroundWanted,
         p: SegmentationParameters,
     ) -> None:
         header = job.message.header
-        if calibration is None:
-            self._guard.publish_unknown(header.stamp)
+        believed = self._believes(frame, result, job.arrival, p)
+        if calibration is None or not believed or self._older_than_calibration(header):
+            self._ground.lost(self.camera, header.stamp, p)
             return
         try:
-            pose = self._extrinsics.pose(header.frame_id, header.stamp)
-            self._health.set('camera pose from', self._extrinsics.source)
+            motion = self._ground.motion(header.stamp)
+            pose = self._extrinsics.pose(header.frame_id, header.stamp, self.camera)
+            pose = self._tilt.correct(pose, header.stamp, motion)
+            self._health.set('camera pose from', self._extrinsics.source_of(self.camera))
             grid = self._pipeline.project(
-                result, calibration.camera, pose, p.grid_spec, p.projection
+                result,
+                calibration.camera,
+                pose,
+                p.grid_spec,
+                p.projection,
+                camera_id=self.camera,
+                plane=p.plane,
+                instances=self._instances_of(header, p),
             )
-        except (ExtrinsicsError, GroundError) as error:
-            level = Level.WARN if self._extrinsics.waiting else Level.ERROR
-            self._health.problem('transform', str(error), level)
-            self._guard.publish_unknown(header.stamp)
+        except (ExtrinsicsError, OdometryError, GroundError, CameraModelError) as error:
+            self._unplaced(error, header, p)
             return
         self._health.clear('transform')
+        self._health.clear('odometry')
         if grid.sees_ground:
             self._health.clear('camera_pose')
         else:
@@ -118,9 +209,7 @@ class FrameHandler(CameraFrames):
                 'no pixel of the camera falls on the grid: check camera_pose.height and '
                 "camera_pose.pitch (radians, positive looks down) or the camera's transform",
             )
-        start = time.perf_counter()
-        fresh = self._guard.publish(grid.cells, p.grid_spec, header.stamp, job.arrival)
-        self._timing.measure('publish_grid', start)
+        fresh = self._ground.show(self.camera, grid, motion, header.stamp, job.arrival, wanted, p)
         if fresh:
             self._health.clear('too_slow')
         else:
@@ -129,3 +218,84 @@ class FrameHandler(CameraFrames):
                 f'a frame took longer than stale_after ({p.stale_after} s), so its grid is '
                 'unknown: use a smaller input_size, a faster model or another provider',
             )
+
+    def _unplaced(self, error: Exception, header: Header, p: SegmentationParameters) -> None:
+        """Report why a frame has no place on the ground."""
+        if isinstance(error, OdometryError):
+            self._health.problem('odometry', str(error))
+        else:
+            level = Level.WARN if self._extrinsics.waiting else Level.ERROR
+            self._health.problem('transform', str(error), level)
+        self._ground.lost(self.camera, header.stamp, p)
+
+    def _believes(
+        self, frame: Frame, result: SemanticResult, arrival: float, p: SegmentationParameters
+    ) -> bool:
+        """Judge the picture and the network's confidence in it."""
+        if not p.quality_enabled:
+            self._quality.reset()
+            self._health.clear('picture')
+            return True
+        start = time.perf_counter()
+        statistics = measure(frame.pixels, frame.color, result.confidence)
+        had = set(self._quality.faults)
+        faults = self._quality.update(statistics, arrival)
+        self._timing.measure('judge', start)
+        self._health.set('picture', ', '.join(f.value for f in faults) or 'good')
+        if not faults:
+            self._health.clear('picture')
+            return True
+        named = '; '.join(f'{fault.value}: {why}' for fault, why in faults.items())
+        self._health.problem(
+            'picture', f'the picture is not to be believed ({named}): the grid is unknown'
+        )
+        if not had:
+            self._ground.forget(self.camera)
+        return False
+
+    def _older_than_calibration(self, header: Header) -> bool:
+        stamp = stamp_ns(header.stamp)
+        return 0 < stamp < self._calibrated_since
+
+    def _instances_of(self, header: Header, p: SegmentationParameters) -> np.ndarray | None:
+        if self._instances is None:
+            return None
+        return self._instances.at(stamp_ns(header.stamp), p.instances_timeout)
+
+
+class CameraSet:
+    """The handlers of all cameras behind the one worker."""
+
+    def __init__(self, handlers: Sequence[FrameHandler]) -> None:
+        self._handlers = {handler.camera: handler for handler in handlers}
+
+    def __getitem__(self, camera: str) -> FrameHandler:
+        return self._handlers[camera]
+
+    @property
+    def parameters(self) -> SegmentationParameters:
+        """The parameters in force; setting them may raise what speaks against them."""
+        return next(iter(self._handlers.values())).parameters
+
+    @parameters.setter
+    def parameters(self, parameters: SegmentationParameters) -> None:
+        for handler in self._handlers.values():
+            handler.parameters = parameters
+
+    def open(self) -> None:
+        """Publish what frames become, from the next one on."""
+        for handler in self._handlers.values():
+            handler.open()
+
+    def close(self) -> None:
+        """Drop the frame in work."""
+        for handler in self._handlers.values():
+            handler.close()
+
+    def handle(self, job: CameraJob) -> None:
+        """Work on a frame of the camera that it names."""
+        self._handlers[job.camera].handle(job)
+
+    def failed(self, job: CameraJob, error: Exception) -> None:
+        """Report an error nobody foresaw."""
+        self._handlers[job.camera].failed(job, error)

@@ -5,12 +5,13 @@ from __future__ import annotations
 import threading
 import time
 
-import numpy as np
 from builtin_interfaces.msg import Time
 from rclpy.clock import Clock
 
-from seg_perception.core.ground import GridSpec
-from seg_perception.nodes.outputs import SegmentationOutputs
+from seg_perception.core.grid import GridSpec
+from seg_perception.nodes.outputs import GroundOutputs
+from seg_perception.ros.ground_messages import GroundMessages, unknown_ground
+from seg_perception.ros.parameters import SegmentationParameters
 
 
 class GridGuard:
@@ -20,37 +21,33 @@ class GridGuard:
     old, and a paused simulation clock must not keep an old "free" in force. The lock orders
     worker and watchdog, so that a late grid never overwrites the unknown that replaced it.
 
+    An unknown grid covers what the last known one covered, in its frame: a reader that keeps
+    cells which a new grid does not cover would keep the old "free" otherwise.
+
     Args:
         outputs: where grids go.
         clock: the node's clock, for stamps of grids that no image stands behind.
-        stale_after: seconds after which a grid may no longer be believed.
-        spec, frame_id: the grid published as unknown.
+        parameters: the age at which a grid is stale, and the grid to be unknown at first.
     """
 
     def __init__(
-        self,
-        outputs: SegmentationOutputs,
-        clock: Clock,
-        *,
-        stale_after: float,
-        spec: GridSpec,
-        frame_id: str,
+        self, outputs: GroundOutputs, clock: Clock, parameters: SegmentationParameters
     ) -> None:
         self._outputs = outputs
         self._clock = clock
         self._lock = threading.Lock()
         self._expected = False
         self._closed = True
+        self._says_something = True
         self._last_arrival = 0.0
         self._last_unknown = 0.0
-        self.configure(stale_after=stale_after, spec=spec, frame_id=frame_id)
+        self._covered: tuple[GridSpec, str] | None = None
+        self.configure(parameters)
 
-    def configure(self, *, stale_after: float, spec: GridSpec, frame_id: str) -> None:
+    def configure(self, parameters: SegmentationParameters) -> None:
         """Take new limits; they hold from the next grid on."""
         with self._lock:
-            self._stale_after = stale_after
-            self._spec = spec
-            self._frame_id = frame_id
+            self._parameters = parameters
 
     def expect(self, expected: bool) -> None:
         """Say whether grids are to come: somebody listens and the camera is subscribed.
@@ -77,8 +74,13 @@ class GridGuard:
             self._closed = True
             self._withdraw()
 
-    def publish(self, cells: np.ndarray, spec: GridSpec, stamp: Time, arrival: float) -> bool:
+    def publish(self, ground: GroundMessages, spec: GridSpec, arrival: float) -> bool:
         """Publish what a frame shows, unless it took too long.
+
+        Args:
+            ground: the grid, and what goes with it.
+            spec: of the grid.
+            arrival: of the frame, seconds of the steady clock.
 
         Returns:
             False when the frame had become too old and unknown was published in its place.
@@ -87,18 +89,25 @@ class GridGuard:
         with self._lock:
             if self._closed:
                 return True
-            if time.monotonic() - arrival > self._stale_after:
-                self._unknown(stamp)
+            header = ground.grid.header
+            if time.monotonic() - arrival > self._parameters.stale_after:
+                self._unknown(header.stamp)
                 return False
-            self._last_arrival = arrival
-            self._outputs.publish_grid(cells, spec, self._frame_id, stamp)
+            self._last_arrival = max(self._last_arrival, arrival)
+            self._covered = spec, header.frame_id
+            self._says_something = True
+            self._outputs.publish(ground)
             return True
 
-    def publish_unknown(self, stamp: Time) -> None:
-        """Publish unknown for a frame that shows nothing trustworthy of the ground."""
+    def publish_unknown(self, stamp: Time | None = None) -> None:
+        """Publish unknown for a frame that shows nothing trustworthy of the ground.
+
+        Args:
+            stamp: of the frame; None = now.
+        """
         with self._lock:
             if not self._closed:
-                self._unknown(stamp)
+                self._unknown(self._now() if stamp is None else stamp)
 
     def watch(self) -> float | None:
         """Publish unknown, again and again, while no trustworthy grid comes.
@@ -109,18 +118,30 @@ class GridGuard:
         with self._lock:
             now = time.monotonic()
             age = now - self._last_arrival
-            if not self._expected or age <= self._stale_after:
+            limit = self._parameters.stale_after
+            if not self._expected or age <= limit:
                 return None
-            if now - self._last_unknown > self._stale_after:
+            if now - self._last_unknown > limit:
                 self._unknown(self._now())
             return age
 
     def _withdraw(self) -> None:
-        self._outputs.withdraw_grid(self._spec, self._frame_id, self._now())
+        """Replace the latched grid by unknown, once, when it will not be kept up to date.
+
+        The topic is TRANSIENT_LOCAL: a later subscriber is first handed what was last sent.
+        """
+        if self._says_something:
+            self._unknown(self._now())
 
     def _unknown(self, stamp: Time) -> None:
+        p = self._parameters
+        spec, frame_id = self._covered or (p.grid_spec, p.grid_frame_id)
+        self._covered = None  # from the next one on, the robot's own surroundings
+        self._says_something = False
         self._last_unknown = time.monotonic()
-        self._outputs.publish_unknown(self._spec, self._frame_id, stamp)
+        self._outputs.publish(
+            unknown_ground(spec, frame_id, stamp, p.grid_frame_id, p, p.scan_range_max)
+        )
 
     def _now(self) -> Time:
         return self._clock.now().to_msg()

@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from builtin_interfaces.msg import Time
+from geometry_msgs.msg import PolygonStamped
 from nav_msgs.msg import OccupancyGrid
 from rclpy.duration import Duration
 from rclpy.lifecycle import LifecycleNode
 from rclpy.qos import DurabilityPolicy, HistoryPolicy, QoSProfile, ReliabilityPolicy
 from rclpy.qos_overriding_options import QoSOverridingOptions
-from sensor_msgs.msg import CameraInfo, Image
+from sensor_msgs.msg import CameraInfo, Image, LaserScan, PointCloud2
 from std_msgs.msg import Header, String
 
-from seg_perception.core.ground import GridSpec
 from seg_perception.core.labels import LabelSet
 from seg_perception.core.overlay import blend
 from seg_perception.core.results import SemanticResult
 from seg_perception.ros import messages, optional
+from seg_perception.ros.ground_messages import GroundMessages, GroundWanted
 from seg_perception.ros.images import Frame, image_message
 
 #: Depth 1 and RELIABLE: a slow viewer is given the newest image, never a growing queue.
@@ -40,91 +41,77 @@ LATCHED = QoSProfile(
 )
 
 
-@dataclass(frozen=True)
-class Wanted:
-    """Which outputs somebody listens to."""
-
-    mask: bool
-    confidence: bool
-    camera_info: bool
-    overlay: bool
-    grid: bool
-
-    @property
-    def anything(self) -> bool:
-        return self.mask or self.confidence or self.camera_info or self.overlay or self.grid
-
-    @property
-    def calibration(self) -> bool:
-        """Whether anything of it needs the camera's calibration."""
-        return self.camera_info or self.grid
-
-
-class SegmentationOutputs:
-    """Publishers of one configured segmentation node.
+class _Topics:
+    """Publishers of a part of the node, made and destroyed together.
 
     Publishing is safe from the worker thread; creating and destroying is not.
     """
 
-    def __init__(self, node: LifecycleNode, *, with_grid: bool) -> None:
+    def __init__(self, node: LifecycleNode) -> None:
         self._node = node
-        self.mask = self._create(Image, '~/mask', STREAM)
-        self.confidence = self._create(Image, '~/confidence', STREAM)
-        self.camera_info = self._create(CameraInfo, '~/camera_info', STREAM)
-        self.overlay = self._create(Image, '~/overlay', STREAM)
-        self.grid = self._create(OccupancyGrid, '~/drivable_grid', LATCHED) if with_grid else None
-        self.label_info_json = self._create(String, '~/label_info_json', LATCHED)
-        self.label_info = None
-        if optional.vision_msgs is not None:
-            self.label_info = self._create(
-                optional.vision_msgs.msg.LabelInfo, '~/label_info', LATCHED
-            )
-        self._grid_says_something = True
+        self._publishers: list[Any] = []
 
-    def _create(self, message_type: Any, topic: str, qos: QoSProfile) -> Any:
-        return self._node.create_lifecycle_publisher(
+    def _create(self, message_type: Any, topic: str, qos: QoSProfile = STREAM) -> Any:
+        publisher = self._node.create_lifecycle_publisher(
             message_type,
             topic,
             qos,
             qos_overriding_options=QoSOverridingOptions.with_default_policies(),
         )
+        self._publishers.append(publisher)
+        return publisher
 
     def destroy(self) -> None:
         """Take the topics down."""
-        for publisher in (
-            self.mask,
-            self.confidence,
-            self.camera_info,
-            self.overlay,
-            self.grid,
-            self.label_info_json,
-            self.label_info,
-        ):
-            if publisher is not None:
-                self._node.destroy_lifecycle_publisher(publisher)
+        for publisher in self._publishers:
+            self._node.destroy_lifecycle_publisher(publisher)
+        self._publishers.clear()
 
-    def wanted(self, *, lazy: bool) -> Wanted:
+
+def _heard(publisher: Any) -> bool:
+    return publisher.get_subscription_count() > 0
+
+
+@dataclass(frozen=True)
+class CameraWanted:
+    """Which outputs of one camera somebody listens to."""
+
+    mask: bool
+    confidence: bool
+    camera_info: bool
+    overlay: bool
+
+    @property
+    def anything(self) -> bool:
+        return self.mask or self.confidence or self.camera_info or self.overlay
+
+
+class CameraOutputs(_Topics):
+    """What is published of one camera.
+
+    Args:
+        node: the node that publishes.
+        name: of the camera, '' for the only one: its topics lie in ~/<name>/.
+    """
+
+    def __init__(self, node: LifecycleNode, name: str) -> None:
+        super().__init__(node)
+        place = f'~/{name}/' if name else '~/'
+        self.mask = self._create(Image, f'{place}mask')
+        self.confidence = self._create(Image, f'{place}confidence')
+        self.camera_info = self._create(CameraInfo, f'{place}camera_info')
+        self.overlay = self._create(Image, f'{place}overlay')
+
+    def wanted(self, *, lazy: bool) -> CameraWanted:
         """Return what to compute now; not lazy: everything but the overlay, heard or not."""
-
-        def heard(publisher: Any) -> bool:
-            return publisher is not None and publisher.get_subscription_count() > 0
-
-        return Wanted(
-            mask=not lazy or heard(self.mask),
-            confidence=not lazy or heard(self.confidence),
-            camera_info=not lazy or heard(self.camera_info),
-            overlay=heard(self.overlay),
-            grid=self.grid is not None and (not lazy or heard(self.grid)),
+        return CameraWanted(
+            mask=not lazy or _heard(self.mask),
+            confidence=not lazy or _heard(self.confidence),
+            camera_info=not lazy or _heard(self.camera_info),
+            overlay=_heard(self.overlay),
         )
 
-    def publish_labels(self, labels: LabelSet) -> None:
-        """Publish the latched names, colours and roles of the mask's ids."""
-        self.label_info_json.publish(messages.label_info_json(labels))
-        if self.label_info is not None:
-            header = Header(stamp=self._node.get_clock().now().to_msg())
-            self.label_info.publish(messages.label_info(labels, header))
-
-    def publish_mask(self, result: SemanticResult, header: Header, wanted: Wanted) -> None:
+    def publish_mask(self, result: SemanticResult, header: Header, wanted: CameraWanted) -> None:
         """Publish mask and confidence (mono8) under the image's header."""
         if wanted.mask:
             self.mask.publish(image_message(result.labels, 'mono8', header))
@@ -150,24 +137,35 @@ class SegmentationOutputs:
         picture = blend(rgb, result.labels, palette, alpha)
         self.overlay.publish(image_message(picture, 'rgb8', header))
 
-    def publish_grid(self, cells: np.ndarray, spec: GridSpec, frame_id: str, stamp: Time) -> None:
-        """Publish cells of the ground."""
-        self._grid_says_something = True
-        self.grid.publish(messages.occupancy_grid(cells, spec, frame_id, stamp))
 
-    def publish_unknown(self, spec: GridSpec, frame_id: str, stamp: Time) -> None:
-        """Publish an all-unknown grid, so that no planner goes on with an old "free"."""
-        cells = np.full((spec.height, spec.width), -1, np.int8)
-        self.publish_grid(cells, spec, frame_id, stamp)
-        self._grid_says_something = False
+class GroundOutputs(_Topics):
+    """What is published of the ground: one grid whatever the cameras, and its free space."""
 
-    def withdraw_grid(self, spec: GridSpec, frame_id: str, stamp: Time) -> None:
-        """Replace the latched grid by unknown, once, when it will not be kept up to date.
+    def __init__(self, node: LifecycleNode) -> None:
+        super().__init__(node)
+        self.grid = self._create(OccupancyGrid, '~/drivable_grid', LATCHED)
+        self.cloud = self._create(PointCloud2, '~/drivable_cloud')
+        self.polygon = self._create(PolygonStamped, '~/free_space')
+        self.scan = self._create(LaserScan, '~/obstacle_scan')
 
-        The topic is TRANSIENT_LOCAL: a later subscriber is first handed what was last sent.
-        """
-        if self.grid is not None and self._grid_says_something:
-            self.publish_unknown(spec, frame_id, stamp)
+    def wanted(self, *, lazy: bool) -> GroundWanted:
+        """Return what to compute now; not lazy: the grid, heard or not."""
+        return GroundWanted(
+            grid=not lazy or _heard(self.grid),
+            cloud=_heard(self.cloud),
+            polygon=_heard(self.polygon),
+            scan=_heard(self.scan),
+        )
+
+    def publish(self, ground: GroundMessages) -> None:
+        """Publish what is known of the ground, all of one stamp."""
+        self.grid.publish(ground.grid)
+        if ground.cloud is not None:
+            self.cloud.publish(ground.cloud)
+        if ground.polygon is not None:
+            self.polygon.publish(ground.polygon)
+        if ground.scan is not None:
+            self.scan.publish(ground.scan)
 
     def grid_arrived(self) -> bool:
         """Wait until every reader has the last grid; False when that took too long.
@@ -175,4 +173,70 @@ class SegmentationOutputs:
         Publishing does not wait, and what a publisher's end overtakes is lost: without this,
         one in fifteen readers was left with the free cells of a node that had ended.
         """
-        return self.grid is None or self.grid.wait_for_all_acked(Duration(seconds=LAST_WORDS))
+        return self.grid.wait_for_all_acked(Duration(seconds=LAST_WORDS))
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """Which outputs somebody listens to."""
+
+    cameras: Mapping[str, CameraWanted]
+    ground: GroundWanted
+
+    @property
+    def overlay(self) -> bool:
+        return any(camera.overlay for camera in self.cameras.values())
+
+    @property
+    def anything(self) -> bool:
+        return self.ground.anything or any(c.anything for c in self.cameras.values())
+
+    def camera(self, name: str) -> bool:
+        """Whether a camera's pictures are needed for anything."""
+        return self.ground.anything or self.cameras[name].anything
+
+    def calibration(self, name: str) -> bool:
+        """Whether anything of it needs the camera's calibration."""
+        return self.ground.anything or self.cameras[name].camera_info
+
+
+class SegmentationOutputs(_Topics):
+    """Publishers of one configured segmentation node.
+
+    Args:
+        node: the node that publishes.
+        cameras: their names; '' is the only one.
+        with_grid: whether anything is said of the ground at all.
+    """
+
+    def __init__(self, node: LifecycleNode, cameras: Sequence[str], *, with_grid: bool) -> None:
+        super().__init__(node)
+        self.cameras = {name: CameraOutputs(node, name) for name in cameras}
+        self.ground = GroundOutputs(node) if with_grid else None
+        self.label_info_json = self._create(String, '~/label_info_json', LATCHED)
+        self.label_info = None
+        if optional.vision_msgs is not None:
+            self.label_info = self._create(
+                optional.vision_msgs.msg.LabelInfo, '~/label_info', LATCHED
+            )
+
+    def destroy(self) -> None:
+        """Take the topics down."""
+        for camera in self.cameras.values():
+            camera.destroy()
+        if self.ground is not None:
+            self.ground.destroy()
+        super().destroy()
+
+    def wanted(self, *, lazy: bool) -> Wanted:
+        """Return what to compute now."""
+        cameras = {name: camera.wanted(lazy=lazy) for name, camera in self.cameras.items()}
+        ground = GroundWanted() if self.ground is None else self.ground.wanted(lazy=lazy)
+        return Wanted(cameras, ground)
+
+    def publish_labels(self, labels: LabelSet) -> None:
+        """Publish the latched names, colours and roles of the mask's ids."""
+        self.label_info_json.publish(messages.label_info_json(labels))
+        if self.label_info is not None:
+            header = Header(stamp=self._node.get_clock().now().to_msg())
+            self.label_info.publish(messages.label_info(labels, header))

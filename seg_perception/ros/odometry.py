@@ -163,6 +163,8 @@ class Odometry:
         """Forget the samples: the clock has jumped back."""
         with self._arrived:
             self._history.clear()
+        if self._listener is not None and self._buffer is not None:
+            self._buffer.clear()
 
     def close(self) -> None:
         """Unsubscribe from tf."""

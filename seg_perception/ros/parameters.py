@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -222,6 +223,12 @@ class SegmentationParameters(
         return self.mountings.get(camera, self.mounting)
 
     @cached_property
+    def scan_range_max(self) -> float:
+        """How far the grid reaches from the robot, m."""
+        s = self.grid_spec
+        return math.hypot(max(abs(s.x_min), abs(s.x_max)), max(abs(s.y_min), abs(s.y_max)))
+
+    @cached_property
     def plane(self) -> GroundPlane:
         """The ground in the robot's frame."""
         return GroundPlane.from_slope(
@@ -242,16 +249,13 @@ class SegmentationParameters(
     def projection(self) -> ProjectionOptions:
         """The thresholds of the ground projection."""
         return ProjectionOptions(
-            **{
-                k: v
-                for k, v in (('occlusion', self.occlusion), ('graded', self.grid_graded))
-                if k in ProjectionOptions.__dataclass_fields__
-            },
             min_confidence=self.min_confidence,
             free_share=self.free_share,
             occupied_share=self.occupied_share,
             obstacle_pixels=self.obstacle_pixels,
             max_cells_per_pixel=self.max_cells_per_pixel,
+            occlusion=self.occlusion,
+            graded=self.grid_graded,
         )
 
     @property

@@ -52,8 +52,8 @@ class Tilt:
         self.set_parameters(parameters)
 
     @property
-    def needs_imu(self) -> bool:
-        """Whether a missing `imu` topic is a problem."""
+    def needs_topic(self) -> bool:
+        """Whether a missing topic is a problem."""
         return self._source == 'imu'
 
     def set_parameters(self, parameters: OdometryParameters) -> None:

@@ -90,9 +90,10 @@ def test_grid_is_free_occupied_and_unknown_where_the_scene_says(bench: Bench) ->
     assert (known[:, :30] == -1).all()
     ahead = known[45:55, 40:70]
     assert (ahead == 0).all()
-    # The wall fills the left quarter of the picture: u < 80 is y > x * 79.5 / 200.
-    left = known[74:80, 50:60]
-    assert (left == 100).all()
+    # The wall fills the left quarter of the picture, down to its lower edge: u < 80 is
+    # y > x * 79.5 / 200. It stands where the picture ends, and hides what is behind.
+    assert (known[66:74, 34:37] == 100).all()
+    assert (known[74:80, 50:60] == -1).all()
 
 
 def test_labels_are_latched_and_name_roles(bench: Bench) -> None:
@@ -110,7 +111,9 @@ def test_overlay_is_made_only_for_a_listener(bench: Bench) -> None:
     wanted = bench.node._outputs.wanted(lazy=False)
     assert not wanted.overlay
     overlays = bench.peer.listen('segmentation_node/overlay', Image)
-    bench.until(bench.node._outputs.overlay.get_subscription_count, 'the overlay subscription')
+    bench.until(
+        bench.node._outputs.cameras[''].overlay.get_subscription_count, 'the overlay subscription'
+    )
     overlay = bench.answer(overlays)
     assert (overlay.encoding, overlay.width, overlay.height) == ('rgb8', WIDTH, HEIGHT)
     picture = array(overlay).reshape(HEIGHT, WIDTH, 3)
