@@ -23,6 +23,7 @@ class InputStream:
         name: what people call it, e.g. 'image'.
         consequence: what its silence means for the outputs, for people.
         depth: history depth (KEEP_LAST).
+        latched: whether to ask for what was published before, too.
     """
 
     def __init__(
@@ -36,6 +37,7 @@ class InputStream:
         name: str,
         consequence: str,
         depth: int = 1,
+        latched: bool = False,
     ) -> None:
         self.name = name
         self._callback = callback
@@ -43,7 +45,13 @@ class InputStream:
         self._last = 0.0
         self._seen = False
         self.subscription = MatchedSubscription(
-            node, message_type, topic, self._take, reliability=reliability, depth=depth
+            node,
+            message_type,
+            topic,
+            self._take,
+            reliability=reliability,
+            depth=depth,
+            latched=latched,
         )
 
     @property

@@ -57,6 +57,7 @@ class MatchedSubscription:
         reliability: 'auto' (RELIABLE unless a publisher offers only BEST_EFFORT), 'reliable'
             or 'best_effort'.
         depth: history depth (KEEP_LAST); `qos_overrides` may change it.
+        latched: ask for TRANSIENT_LOCAL: what was published before the subscription, too.
     """
 
     def __init__(
@@ -68,6 +69,7 @@ class MatchedSubscription:
         *,
         reliability: str = 'auto',
         depth: int = 1,
+        latched: bool = False,
     ) -> None:
         if reliability not in RELIABILITIES:
             raise ValueError(f"reliability '{reliability}' is none of {', '.join(RELIABILITIES)}")
@@ -78,6 +80,9 @@ class MatchedSubscription:
         self._callback = callback
         self._reliability = reliability
         self._depth = depth
+        self._durability = (
+            DurabilityPolicy.TRANSIENT_LOCAL if latched else DurabilityPolicy.VOLATILE
+        )
         self._subscription: Any = None
         self._in_use = ReliabilityPolicy.RELIABLE
         self._incompatible: QoSPolicyKind | None = None
@@ -165,7 +170,7 @@ class MatchedSubscription:
                 history=HistoryPolicy.KEEP_LAST,
                 depth=self._depth,
                 reliability=reliability,
-                durability=DurabilityPolicy.VOLATILE,
+                durability=self._durability,
             ),
             event_callbacks=SubscriptionEventCallbacks(incompatible_qos=self._on_incompatible),
             # Reliability has a parameter of its own, which can follow the publisher.
