@@ -18,10 +18,11 @@ ARROWS = {
     'core': set(),
     'runtime': {'core'},
     'ros': {'core'},
-    'nodes': {'ros', 'runtime', 'core'},
+    # The simulator is a mode of image_source_node, loaded only when asked for.
+    'nodes': {'ros', 'runtime', 'core', 'simulation'},
     'zoo': {'core', 'runtime'},  # an export is written as a bundle
     'training': {'core', 'zoo', 'evaluation'},  # scored while it trains
-    'evaluation': {'core', 'runtime'},
+    'evaluation': {'core', 'runtime', 'zoo'},  # a checkpoint is scored, too
     'simulation': {'core'},
     # The nodes' pipeline and messages over a recording, scored; streets to record one.
     'replay': {'core', 'runtime', 'ros', 'evaluation', 'simulation'},

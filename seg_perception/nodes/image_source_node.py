@@ -1,4 +1,4 @@
-"""A stand-in for a camera driver: publishes a video, pictures, a rosbag or a V4L2 device."""
+"""A stand-in for a camera driver: a video, pictures, a rosbag, a V4L2 device or the simulator."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from std_msgs.msg import Header
 
 from seg_perception.core.errors import CameraModelError, SourceError
+from seg_perception.nodes.ego_motion import EgoMotion
 from seg_perception.nodes.run import run
 from seg_perception.ros.calibration import fit_calibration, load_calibration, uncalibrated
 from seg_perception.ros.health import HealthMonitor
@@ -31,7 +32,15 @@ from seg_perception.ros.parameter_scheme import declare, fields_by_ros_name
 from seg_perception.ros.playback import Pacer, ReadAhead
 from seg_perception.ros.progress import Progress
 from seg_perception.ros.source_parameters import ImageSourceParameters
-from seg_perception.ros.sources import DEFAULT_RATE, Source, SourceFrame, open_source
+from seg_perception.ros.sources import (
+    DEFAULT_RATE,
+    SIMULATOR,
+    EgoState,
+    Source,
+    SourceFrame,
+    kind_of,
+    open_source,
+)
 
 #: Pictures decoded ahead of their moment: enough for a slow key frame, little memory.
 READ_AHEAD = 4
@@ -53,12 +62,16 @@ class Shot:
         camera_info: its calibration.
         offset_ns: its moment, nanoseconds after the first's; None = at once.
         stamp_ns: recorded stamp.
+        captured_ns: when it was taken, on time.monotonic_ns; None = at its publication.
+        ego: where the vehicle was.
     """
 
     image: Image | CompressedImage
     camera_info: CameraInfo
     offset_ns: int | None
     stamp_ns: int | None
+    captured_ns: int | None = None
+    ego: EgoState | None = None
 
 
 class ImageSourceNode(Node):
@@ -97,7 +110,7 @@ class ImageSourceNode(Node):
 
     def _open(self) -> Source:
         p = self._p
-        source = open_source(
+        source = self._simulator() or open_source(
             p.uri,
             kind=p.kind,
             rate=p.rate,
@@ -114,6 +127,17 @@ class ImageSourceNode(Node):
             f'{source.description}: {width}x{height} at {source.rate:.4g} Hz{count}'
         )
         return source
+
+    def _simulator(self) -> Source | None:
+        """Open the simulator, where that is the source."""
+        p = self._p
+        if (kind_of(p.uri) if p.kind == 'auto' else p.kind) != SIMULATOR:
+            return None
+        if p.image_transport == 'compressed':
+            raise SourceError(f'{p.uri}: only a bag can be passed on compressed')
+        from seg_perception.nodes.simulator_source import SimulatorSource
+
+        return SimulatorSource(p, report=lambda text: self.get_logger().info(text))
 
     @property
     def _period_ns(self) -> int:
@@ -153,6 +177,11 @@ class ImageSourceNode(Node):
         options = {'qos_overriding_options': QoSOverridingOptions.with_default_policies()}
         self._image_publisher = self.create_publisher(kind, topic, qos, **options)
         self._info_publisher = self.create_publisher(CameraInfo, 'camera_info', qos, **options)
+        self._ego_motion: EgoMotion | None = None
+        if self._source.mounting is not None:
+            odom, base = self._p.simulator_odom_frame_id, self._p.simulator_base_frame_id
+            camera = self._p.frame_id or DEFAULT_FRAME_ID
+            self._ego_motion = EgoMotion(self, odom, base, camera, self._source.mounting)
 
     def _create_diagnostics(self) -> None:
         self._health = HealthMonitor(self, 'image source')
@@ -215,7 +244,7 @@ class ImageSourceNode(Node):
         image.header = header
         info = self._info(frame)
         info.header = header
-        return Shot(image, info, offset_ns, frame.stamp_ns)
+        return Shot(image, info, offset_ns, frame.stamp_ns, frame.captured_ns, frame.ego)
 
     def _info(self, frame: SourceFrame) -> CameraInfo:
         width, height = self._source.size
@@ -304,6 +333,8 @@ class ImageSourceNode(Node):
         arrival = time.monotonic()
         now = self.get_clock().now()
         stamp = now.to_msg()
+        if shot.captured_ns is not None:
+            stamp = stamp_from_ns(now.nanoseconds - (time.monotonic_ns() - shot.captured_ns))
         if self._p.stamps == 'original':
             if self._published == 0:
                 self._began_ns = now.nanoseconds
@@ -313,6 +344,8 @@ class ImageSourceNode(Node):
                 stamp = stamp_from_ns(self._began_ns + shot.offset_ns)
         shot.image.header.stamp = stamp
         shot.camera_info.header.stamp = stamp
+        if self._ego_motion is not None and shot.ego is not None:
+            self._ego_motion.publish(shot.ego, stamp)
         # The calibration first: who has the picture then has its calibration too.
         self._info_publisher.publish(shot.camera_info)
         self._image_publisher.publish(shot.image)

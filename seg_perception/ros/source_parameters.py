@@ -22,18 +22,19 @@ class ImageSourceParameters:
     kind: str = parameter(
         'auto',
         'What uri names; auto tells by the path.',
-        choices=('auto', 'video', 'folder', 'bag', 'device'),
+        choices=('auto', 'video', 'folder', 'bag', 'device', 'simulator'),
         reconfigure=True,
     )
     uri: str = parameter(
         '',
         'A video file, a folder of pictures, a rosbag2 (its folder, or one .mcap or .db3 file), '
-        'or a camera device (/dev/video0, or its number in quotes).',
+        'a camera device (/dev/video0, or its number in quotes), or a simulated street '
+        '(simulator:SEED).',
         reconfigure=True,
     )
     rate: float = parameter(
         0.0,
-        "Pictures a second; 0 = the source's own.",
+        "Pictures a second; 0 = the source's own (of the simulator: 10).",
         unit='Hz',
         low=0.0,
         high=1000.0,
@@ -84,7 +85,8 @@ class ImageSourceParameters:
     )
     width: int = parameter(
         0,
-        "Of a device: width to ask for, with height; 0 = the device's own.",
+        "Of a device or the simulator: width to ask for, with height; 0 = the device's own, or "
+        '640x360.',
         unit='pixels',
         low=0,
         high=16384,
@@ -92,7 +94,7 @@ class ImageSourceParameters:
     )
     height: int = parameter(
         0,
-        "Of a device: height to ask for, with width; 0 = the device's own.",
+        'Of a device or the simulator: height to ask for, with width; 0 as for width.',
         unit='pixels',
         low=0,
         high=16384,
@@ -136,8 +138,48 @@ class ImageSourceParameters:
         reconfigure=True,
     )
 
+    simulator_seconds: float = parameter(
+        30.0,
+        'Length of the simulated drive.',
+        group='simulator',
+        unit='s',
+        low=0.1,
+        high=600.0,
+        reconfigure=True,
+    )
+    simulator_prerender: bool = parameter(
+        False,
+        'Draw the whole drive into memory before the first picture and play it at its rate, '
+        'instead of drawing in real time, as often as the machine can.',
+        group='simulator',
+        reconfigure=True,
+    )
+    simulator_style: str = parameter(
+        '',
+        'Kind of street; empty = by the seed.',
+        group='simulator',
+        choices=('', 'high_street', 'terrace', 'suburb', 'avenue'),
+        reconfigure=True,
+    )
+    simulator_supersample: float = parameter(
+        1.0,
+        'Draw so many times larger and average: 2 is cleaner and four times as slow.',
+        group='simulator',
+        low=1.0,
+        high=3.0,
+        reconfigure=True,
+    )
+    simulator_odom_frame_id: str = parameter(
+        'odom', "Frame of the simulator's odometry.", group='simulator', reconfigure=True
+    )
+    simulator_base_frame_id: str = parameter(
+        'base_link', 'Frame of the simulated vehicle.', group='simulator', reconfigure=True
+    )
+
     def __post_init__(self) -> None:
         check_values(self)
+        for name in ('simulator_odom_frame_id', 'simulator_base_frame_id'):
+            check_frame_id(name.replace('_', '.', 1), getattr(self, name))
         if self.frame_id:
             check_frame_id('frame_id', self.frame_id)
         if (self.width == 0) != (self.height == 0):
@@ -150,5 +192,5 @@ class ImageSourceParameters:
 
     @property
     def device_size(self) -> tuple[int, int] | None:
-        """(width, height) to ask of a device; None = its own."""
+        """(width, height) to ask of a device or the simulator; None = its own."""
         return (self.width, self.height) if self.width else None

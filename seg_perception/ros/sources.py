@@ -1,4 +1,7 @@
-"""Pictures from where a camera would be: video file, folder of pictures, rosbag, V4L2 device."""
+"""Pictures from where a camera would be: video file, folder of pictures, rosbag, V4L2 device.
+
+The simulator is a source, too; it lives with the node, since this room knows no street.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +26,24 @@ BAG_SUFFIXES = ('.mcap', '.db3')
 #: Rate of a folder of pictures, and of a video that states none, unless one is asked for (Hz).
 DEFAULT_RATE = 10.0
 
+#: How the location of a simulated street begins.
+SIMULATOR = 'simulator'
+
 Report = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class EgoState:
+    """Where the camera's vehicle is at the moment of a picture, and how it moves.
+
+    Attributes:
+        pose: float [4, 4], the base frame in the odometry's frame.
+        speed: m/s ahead; turn_rate: rad/s, to the left > 0.
+    """
+
+    pose: np.ndarray
+    speed: float = 0.0
+    turn_rate: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -41,6 +61,8 @@ class SourceFrame:
         stamp_ns: header stamp of the recorded message, nanoseconds since the epoch.
         frame_id: optical frame named by the recorded message.
         camera_info: calibration recorded beside the picture.
+        captured_ns: when a live picture was taken, on time.monotonic_ns; None = just now.
+        ego: where the vehicle was then, where the source knows.
     """
 
     index: int
@@ -51,6 +73,8 @@ class SourceFrame:
     stamp_ns: int | None = None
     frame_id: str = ''
     camera_info: CameraInfo | None = None
+    captured_ns: int | None = None
+    ego: EgoState | None = None
 
 
 class Source(abc.ABC):
@@ -64,9 +88,11 @@ class Source(abc.ABC):
         live: a camera, whose pictures come when they come.
         skipped: pictures that could not be given so far (corrupt, or of another size).
         lost: a device is gone at the moment and tried for again.
+        mounting: float [4, 4], the optical frame in the base frame, where the source knows.
     """
 
     live = False
+    mounting: np.ndarray | None = None
 
     def __init__(self, description: str, *, rate: float = 0.0, report: Report | None = None):
         if not math.isfinite(rate) or rate < 0:
@@ -157,13 +183,17 @@ def open_source(
 
 
 def kind_of(location: str) -> str:
-    """Tell 'video', 'folder', 'bag' or 'device' by a location.
+    """Tell 'video', 'folder', 'bag', 'device' or 'simulator' by a location.
 
     Raises:
         SourceError: there is no such file.
     """
     if not location:
-        raise SourceError('no source given: name a video, a folder, a bag or a device')
+        raise SourceError(
+            'no source given: name a video, a folder, a bag, a device or simulator:SEED'
+        )
+    if location.partition(':')[0] == SIMULATOR:
+        return SIMULATOR
     if location.isdecimal() or location.startswith('/dev/'):
         return 'device'
     path = Path(location).expanduser()

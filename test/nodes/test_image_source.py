@@ -9,6 +9,7 @@ import pytest
 import rclpy
 from bag_writer import PERIOD_NS, SIZE, START_NS, info, jpeg, write_bag
 from diagnostic_msgs.msg import DiagnosticArray
+from nav_msgs.msg import Odometry
 from rcl_interfaces.srv import SetParameters
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.parameter import Parameter
@@ -57,8 +58,8 @@ class Listener:
             assert time.monotonic() < end, 'timed out'
             self.executor.spin_once(timeout_sec=0.05)
 
-    def spin_to_end(self, process):
-        self.spin_until(lambda: process.exit_code is not None)
+    def spin_to_end(self, process, timeout=20.0):
+        self.spin_until(lambda: process.exit_code is not None, timeout)
         for _ in range(10):
             self.executor.spin_once(timeout_sec=0.02)
 
@@ -205,6 +206,8 @@ def test_parameters_are_refused_at_once_while_it_plays(tmp_path, pictures):
         ({'uri': '{pictures}', 'image_transport': 'compressed'}, 'only a bag'),
         ({'uri': '{pictures}', 'camera_info_url': '{calibration}'}, 'another aspect ratio'),
         ({'uri': '{pictures}', 'camera_info_url': '/nowhere.yaml'}, 'No such file'),
+        ({'uri': 'simulator:north'}, 'simulator:SEED'),
+        ({'uri': 'simulator:1', 'image_transport': 'compressed'}, 'only a bag'),
     ],
 )
 def test_what_can_not_be_played_is_said_before_anything_is_published(
@@ -222,3 +225,62 @@ def test_what_can_not_be_played_is_said_before_anything_is_published(
     text = log_of(tmp_path)
     assert message in text
     assert 'Traceback' not in text
+
+
+def decimal(stamp):
+    return stamp.sec + stamp.nanosec / 1e9
+
+
+@pytest.fixture
+def odometry():
+    """A listener for images, calibrations and odometry of a simulated street."""
+    pytest.importorskip('panda3d')
+    with listening() as heard:
+        heard.poses = []
+        heard.node.create_subscription(Odometry, 'odom', heard.poses.append, ENOUGH)
+        yield heard
+
+
+SMALL_STREET = {'uri': 'simulator:3', 'width': 96, 'height': 64, 'rate': 8.0}
+#: Seconds to build a street in: 6 on an idle core.
+BUILDING = 90.0
+
+
+def check_drive(heard):
+    """Every picture has its calibration and odometry, and the vehicle moves as it says."""
+    stamps = [m.header.stamp for m in heard.images]
+    assert [m.header.stamp for m in heard.infos] == stamps
+    assert [m.header.stamp for m in heard.poses] == stamps
+    assert {(m.header.frame_id, m.child_frame_id) for m in heard.poses} == {('odom', 'base_link')}
+    at = np.array([(m.pose.pose.position.x, m.pose.pose.position.y) for m in heard.poses])
+    times = np.array([decimal(s) for s in stamps])
+    speed = np.linalg.norm(np.diff(at, axis=0), axis=1) / np.diff(times)
+    said = np.array([m.twist.twist.linear.x for m in heard.poses])
+    return times, speed, said
+
+
+def test_a_street_in_real_time_moves_as_its_stamps_say(tmp_path, odometry):
+    parameters = {'limit': 6, 'simulator.seconds': 8.0}
+    with source(tmp_path, **SMALL_STREET, **parameters) as process:
+        odometry.spin_to_end(process, BUILDING)
+        assert process.exit_code == 0, log_of(tmp_path)
+    assert len(odometry.images) == 6
+    times, speed, said = check_drive(odometry)
+    assert np.diff(times).min() > 0.1, 'no faster than the rate, however slow the machine'
+    # Exact but for the microseconds between two clocks: drawn at the moment of the stamp.
+    np.testing.assert_allclose(speed, said[1:], rtol=0.05)
+    assert odometry.infos[0].k[0] > 0
+    assert 'no calibration' not in log_of(tmp_path)
+    assert 'camera_pose.height:=' in log_of(tmp_path)
+
+
+def test_a_street_drawn_beforehand_comes_whole_at_its_rate(tmp_path, odometry):
+    parameters = {'simulator.prerender': True, 'simulator.seconds': 1.0, 'stamps': 'original'}
+    with source(tmp_path, **SMALL_STREET, **parameters) as process:
+        odometry.spin_to_end(process, BUILDING)
+        assert process.exit_code == 0, log_of(tmp_path)
+    times, speed, said = check_drive(odometry)
+    np.testing.assert_allclose(np.diff(times), 0.125, atol=1e-6)
+    np.testing.assert_allclose(speed, said[1:], rtol=0.01)
+    assert len(times) == 8
+    assert to_frame(odometry.images[0]).pixels.std() > 10
