@@ -1,26 +1,26 @@
-"""``seg-perception evaluate``: a model bundle's score on labelled pictures."""
+"""``seg-perception evaluate``: a model's score on labelled pictures."""
 
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import json
 import math
 import os
+import sys
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from seg_perception.core.errors import DatasetError, ParameterError
+from seg_perception.evaluation.distributed import Outcome, RayExecutor, evaluate_in_parts
+from seg_perception.evaluation.job import DATASETS, Job
 from seg_perception.evaluation.semantic import Evaluation, evaluate_each
 from seg_perception.evaluation.strategies import Strategies, Tiles, Views, comparison, gains
 from seg_perception.runtime.bundle import DESCRIPTION, Bundle
 from seg_perception.runtime.engine import PRECISIONS
-from seg_perception.runtime.semantic import SemanticSegmenter
 from seg_perception.runtime.session import PROVIDERS
-
-#: Dataset -> label set of its label maps; None: the model's own.
-DATASETS = {'camvid': 'camvid', 'folder': None}
 
 
 def add_commands(subparsers: Any) -> None:
@@ -28,17 +28,17 @@ def add_commands(subparsers: Any) -> None:
     parser = subparsers.add_parser(
         'evaluate',
         help='score a model on labelled pictures',
-        description='Mean IoU, boundary IoU, pixel accuracy and IoU per class over '
-        '<root>/<split>/images and labels, at the size of the pictures. 255 in a label map is '
-        'ignored.',
+        description='Mean IoU, boundary IoU, pixel accuracy and IoU per class at the size of the '
+        'pictures. 255 in a label map is ignored, classes that do not occur are left out.',
     )
     add = parser.add_argument
-    add('--model', required=True, help='name or path of a bundle')
+    add('--model', required=True, help='name or path of a bundle, or path of a torch checkpoint')
     add(
         '--dataset',
         choices=sorted(DATASETS),
         required=True,
-        help="camvid: its 11 classes; folder: label maps in the model's own ids",
+        help='camvid: its 11 classes, cityscapes: its 19, as distributed or as <root>/<split>/'
+        "images and labels; folder: the latter in the model's own ids",
     )
     add('--root', type=Path, required=True)
     add('--split', required=True, help='folder below the root, e.g. val')
@@ -61,43 +61,65 @@ def add_commands(subparsers: Any) -> None:
         help='segment in tiles of SIZE pixels (N or HxW) that share OVERLAP: 512,64',
     )
     add('--compare', action='store_true', help='score without --tta and --tile too, in turns')
+    add(
+        '--ray',
+        metavar='ADDRESS',
+        help='share the work out over the machines of a Ray cluster (auto, host:port), or the '
+        'cores of this one (local); what cannot be scored is listed, and the rest goes on',
+    )
     add('--record', metavar='NAME', help='keep miou and road IoU in model.yaml as dataset NAME')
     parser.set_defaults(run=run_evaluate)
 
 
 def run_evaluate(args: argparse.Namespace) -> int:
-    """Score a bundle, print a table, and write it where asked."""
-    from seg_perception.evaluation.dataset import FolderDataset
-
+    """Score a model, print a table, and write it where asked; 1 if pictures were left out."""
     strategies = Strategies(args.tta, args.tile)
     if args.compare and not strategies:
         raise ParameterError('--compare has nothing to compare: add --tta or --tile')
-    bundle = Bundle.find(args.model)
-    _check_labels(bundle, args.dataset)
-    data = FolderDataset(args.root / args.split, len(bundle.labels))
-    segmenter = SemanticSegmenter(
-        bundle,
-        args.provider,
-        threads=args.threads,
+    job = Job(
+        model=args.model,
+        dataset=args.dataset,
+        root=args.root,
+        split=args.split,
+        provider=args.provider,
         precision=args.precision,
+        threads=args.threads,
         input_size=args.input_size,
+        strategies=strategies,
+        compare=args.compare,
     )
-    found = evaluate_each(
-        [strategies.around(segmenter), *([segmenter] if args.compare else [])], data
-    )
-    evaluation, plain = found[0], found[1] if args.compare else None
+    if args.record and job.is_checkpoint:
+        raise ParameterError('--record writes into a model.yaml; a checkpoint has none')
+    outcome = _evaluate(job, args.ray)
+    evaluation, *others = outcome.evaluations
+    plain = others[0] if others else None
     print(_table(evaluation))
     if plain:
         print(comparison(strategies, plain, evaluation))
+    for picture, reason in outcome.failures:
+        print(f'not scored: {picture}: {reason}', file=sys.stderr)
     if args.json:
-        report = _summary(args, bundle, evaluation) | {'strategies': strategies.to_dict()}
+        report = _summary(args, job, evaluation) | {'strategies': strategies.to_dict()}
         if plain:
             report['plain'] = _figures(plain)
             report['gain'] = gains(plain, evaluation)
-        _write(args.json, json.dumps(report, indent=2) + '\n')
+        if args.ray:
+            report['failures'] = [{'picture': p, 'error': e} for p, e in outcome.failures]
+        _write(args.json, json.dumps(_finite(report), indent=2) + '\n')
     if args.record:
-        record(bundle, evaluation, args.record, _command(args))
-    return 0
+        record(Bundle.find(args.model), evaluation, args.record, _command(args))
+    return 1 if outcome.failures else 0
+
+
+def _evaluate(job: Job, ray: str | None) -> Outcome:
+    if ray is None:
+        segmenters, data, classes = job.open()
+        return Outcome(evaluate_each(segmenters, data, classes), [])
+    executor = RayExecutor(ray, job.threads or 1)
+    try:
+        return evaluate_in_parts(dataclasses.replace(job, threads=job.threads or 1), executor)
+    finally:
+        executor.close()
 
 
 def record(bundle: Bundle, evaluation: Evaluation, dataset: str, command: str) -> None:
@@ -123,20 +145,9 @@ def record(bundle: Bundle, evaluation: Evaluation, dataset: str, command: str) -
     _write(path, yaml.safe_dump(description, sort_keys=False, allow_unicode=True))
 
 
-def _check_labels(bundle: Bundle, dataset: str) -> None:
-    from seg_perception.core.labels import LabelSet
-
-    name = DATASETS[dataset]
-    if name is not None and bundle.labels.names != LabelSet.named(name).names:
-        raise DatasetError(
-            f'{bundle.name} has the label set {bundle.labels.name!r}, {dataset} is labelled with '
-            f'{name!r}; only a model with the same classes can be scored on it'
-        )
-
-
-def _summary(args: argparse.Namespace, bundle: Bundle, evaluation: Evaluation) -> dict[str, Any]:
+def _summary(args: argparse.Namespace, job: Job, evaluation: Evaluation) -> dict[str, Any]:
     return {
-        'model': bundle.name,
+        'model': job.name,
         'dataset': args.dataset,
         'split': args.split,
         'images': evaluation.images,
@@ -184,6 +195,13 @@ def _command(args: argparse.Namespace) -> str:
     return ' '.join(parts)
 
 
+def _finite(value: Any) -> Any:
+    """Replace NaN, which JSON lacks, by None."""
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
 def _size(text: str) -> tuple[int, int]:
     try:
         height, width = (int(part) for part in text.lower().split('x'))
@@ -194,7 +212,11 @@ def _size(text: str) -> tuple[int, int]:
 
 def _write(path: Path, text: str) -> None:
     """Write beside, then rename."""
-    path.parent.mkdir(parents=True, exist_ok=True)
     beside = path.with_name(f'.{path.name}.partial')
-    beside.write_text(text, encoding='utf-8')
-    os.replace(beside, path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        beside.write_text(text, encoding='utf-8')
+        os.replace(beside, path)
+    except OSError as error:
+        beside.unlink(missing_ok=True)
+        raise DatasetError(f'cannot write {path}: {error.strerror}') from error

@@ -63,6 +63,13 @@ class ConfusionMatrix:
         flat = rows * (self.classes + 1) + columns
         self.counts += np.bincount(flat, minlength=self.counts.size).reshape(self.counts.shape)
 
+    def merge(self, other: ConfusionMatrix) -> None:
+        """Add what another matrix of the same classes counted; exact, whatever the order."""
+        if (other.classes, other.ignore) != (self.classes, self.ignore):
+            raise ValueError(f'{other.classes} classes cannot be added to {self.classes}')
+        # A new array: one that came from another process may be read-only.
+        self.counts = self.counts + other.counts
+
     def compute(self) -> SegmentationScores:
         """Return the scores of everything counted so far (NaN where nothing was)."""
         square = self.counts[:, : self.classes]
@@ -135,6 +142,15 @@ class BoundaryIou:
         self.truth += self._count(wanted)
         self.predicted += self._count(found)
         self.hits += self._count(wanted[wanted == found])
+
+    def merge(self, other: BoundaryIou) -> None:
+        """Add what another of the same classes counted; exact, whatever the order."""
+        mine, theirs = ((b.classes, b.ignore, b.ratio) for b in (self, other))
+        if mine != theirs:
+            raise ValueError(f'boundaries counted otherwise cannot be added: {theirs}, {mine}')
+        self.hits = self.hits + other.hits
+        self.truth = self.truth + other.truth
+        self.predicted = self.predicted + other.predicted
 
     def compute(self) -> BoundaryScores:
         """Return the scores of everything counted so far (NaN where nothing was)."""

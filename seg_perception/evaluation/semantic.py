@@ -12,7 +12,9 @@ import numpy as np
 from tqdm import tqdm
 
 from seg_perception.core.errors import DatasetError
+from seg_perception.core.labels import LabelSet
 from seg_perception.evaluation.dataset import FolderDataset
+from seg_perception.evaluation.mapping import ClassMap
 from seg_perception.evaluation.metrics import (
     BoundaryIou,
     BoundaryScores,
@@ -49,16 +51,25 @@ class Evaluation:
     seconds_per_image: float
 
 
-def evaluate(segmenter: Segmenter, data: FolderDataset) -> Evaluation:
+def evaluate(
+    segmenter: Segmenter, data: FolderDataset, classes: ClassMap | None = None
+) -> Evaluation:
     """Score a segmenter at the size of the pictures, the mask enlarged without interpolation.
+
+    Args:
+        segmenter: any, strategies included.
+        data: pictures and truth.
+        classes: of the segmenter as those of the data; None: they are the same.
 
     Raises:
         DatasetError: a picture or label map cannot be used, or the classes differ in number.
     """
-    return evaluate_each([segmenter], data)[0]
+    return evaluate_each([segmenter], data, classes)[0]
 
 
-def evaluate_each(segmenters: Sequence[Segmenter], data: FolderDataset) -> list[Evaluation]:
+def evaluate_each(
+    segmenters: Sequence[Segmenter], data: FolderDataset, classes: ClassMap | None = None
+) -> list[Evaluation]:
     """Score several segmenters in one run.
 
     They take turns at every picture, so that their times are of the same minutes.
@@ -66,57 +77,112 @@ def evaluate_each(segmenters: Sequence[Segmenter], data: FolderDataset) -> list[
     Raises:
         DatasetError: see ``evaluate``.
     """
-    for segmenter in segmenters:
-        if data.classes != len(segmenter.labels):
-            raise DatasetError(
-                f'{data.root} has {data.classes} classes, the model {len(segmenter.labels)}; '
-                'they must agree'
-            )
-    height, width = data[0][1].shape
-    tallies = [_Tally(segmenter, width, height) for segmenter in segmenters]
+    tallies = new_tallies(segmenters, data, classes)
     for index in tqdm(range(len(data)), unit='picture', mininterval=1, leave=False):
-        image, truth = data[index]
-        for tally in tallies:
-            tally.add(image, truth)
+        count_picture(segmenters, data, index, tallies, classes)
     return [tally.evaluation() for tally in tallies]
 
 
-class _Tally:
-    """Scores and times of one segmenter, warmed up for pictures of a size."""
+def new_tallies(
+    segmenters: Sequence[Segmenter], data: FolderDataset, classes: ClassMap | None
+) -> list[Tally]:
+    """Return empty tallies, the segmenters warmed up for pictures of the first one's size.
 
-    def __init__(self, segmenter: Segmenter, width: int, height: int) -> None:
-        self._segmenter = segmenter
-        self._matrix = ConfusionMatrix(len(segmenter.labels))
-        self._boundary = BoundaryIou(len(segmenter.labels))
-        self._network_ms: list[float] = []
-        self._seconds: list[float] = []
-        self._network_size = segmenter.network_size(width, height)[::-1]
+    Raises:
+        DatasetError: the first picture cannot be used, or the classes differ in number.
+    """
+    labels = classes.labels if classes else segmenters[0].labels
+    if data.classes != len(labels):
+        raise DatasetError(
+            f'{data.root} has {data.classes} classes, the model {len(labels)}; they must agree'
+        )
+    height, width = data[0][1].shape
+    tallies = []
+    for segmenter in segmenters:
         segmenter.warm_up(width, height)
+        size = segmenter.network_size(width, height)[::-1]
+        tallies.append(Tally(labels, segmenter.provider, size))
+    return tallies
 
-    def add(self, image: np.ndarray, truth: np.ndarray) -> None:
+
+def count_picture(
+    segmenters: Sequence[Segmenter],
+    data: FolderDataset,
+    index: int,
+    tallies: Sequence[Tally],
+    classes: ClassMap | None,
+) -> None:
+    """Let every segmenter have its turn at a picture.
+
+    Raises:
+        DatasetError: the picture or its label map cannot be used; nothing was counted.
+    """
+    image, truth = data[index]
+    for segmenter, tally in zip(segmenters, tallies, strict=True):
         start = time.perf_counter()
-        labels = self._segmenter.segment(image, 'rgb').labels
-        self._seconds.append(time.perf_counter() - start)
-        self._network_ms.append(self._segmenter.last_timing['network'])
+        labels = segmenter.segment(image, 'rgb').labels
+        seconds = time.perf_counter() - start
+        if classes:
+            labels = cv2.LUT(labels, classes.table)
+        tally.add(truth, labels, seconds, segmenter.last_timing['network'])
+
+
+class Tally:
+    """Counts and times of one segmenter; those of parts of a dataset add up exactly.
+
+    Args:
+        labels: classes that are scored.
+        provider: what runs the network.
+        network_size: (height, width) in pixels.
+    """
+
+    def __init__(self, labels: LabelSet, provider: str, network_size: tuple[int, int]) -> None:
+        self.labels = labels
+        self.provider = provider
+        self.network_size = network_size
+        self.matrix = ConfusionMatrix(len(labels))
+        self.boundary = BoundaryIou(len(labels))
+        self.network_ms: list[float] = []
+        self.seconds: list[float] = []
+
+    def add(
+        self, truth: np.ndarray, labels: np.ndarray, seconds: float, network_ms: float
+    ) -> None:
+        """Count a picture: uint8 [H,W] truth, uint8 [h,w] labels of any size."""
         if labels.shape != truth.shape:
             labels = cv2.resize(labels, truth.shape[::-1], interpolation=cv2.INTER_NEAREST_EXACT)
-        self._matrix.update(truth, labels)
-        self._boundary.update(truth, labels)
+        self.matrix.update(truth, labels)
+        self.boundary.update(truth, labels)
+        self.seconds.append(seconds)
+        self.network_ms.append(network_ms)
+
+    def merge(self, other: Tally) -> None:
+        """Add what another tally of the same model counted on other pictures."""
+        self.matrix.merge(other.matrix)
+        self.boundary.merge(other.boundary)
+        self.seconds += other.seconds
+        self.network_ms += other.network_ms
 
     def evaluation(self) -> Evaluation:
-        scores = self._matrix.compute()
-        names = self._segmenter.labels.names
+        """Return the scores of everything counted so far.
+
+        Raises:
+            DatasetError: nothing was.
+        """
+        if not self.seconds:
+            raise DatasetError('not one picture could be scored')
+        scores = self.matrix.compute()
         per_class = {
             name: None if np.isnan(iou) else float(iou)
-            for name, iou in zip(names, scores.iou, strict=True)
+            for name, iou in zip(self.labels.names, scores.iou, strict=True)
         }
         return Evaluation(
             scores=scores,
             per_class=per_class,
-            images=len(self._seconds),
-            provider=self._segmenter.provider,
-            network_size=self._network_size,
-            network_ms=statistics.median(self._network_ms),
-            boundary=self._boundary.compute(),
-            seconds_per_image=statistics.median(self._seconds),
+            images=len(self.seconds),
+            provider=self.provider,
+            network_size=self.network_size,
+            network_ms=statistics.median(self.network_ms),
+            boundary=self.boundary.compute(),
+            seconds_per_image=statistics.median(self.seconds),
         )

@@ -6,21 +6,18 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from seg_perception.core.errors import ExportError, ProviderError, TrainingError
+from seg_perception.core.errors import ExportError, TrainingError
 
 if TYPE_CHECKING:
     import numpy as np
 
     from seg_perception.core.labels import LabelSet
-    from seg_perception.runtime.bundle import Bundle
     from seg_perception.zoo.export import Exported, Form, Predict, Score
 
 #: What has to be installed for training and export.
 REQUIREMENTS = 'requirements/train.txt'
 #: Pictures an export is compared with torch on, and an int8 one is calibrated and scored on.
 COMPARED, CALIBRATED, SCORED = 20, 100, 100
-#: Engines of this machine's CPU, each of which must run what is written.
-ENGINES = ('cpu', 'openvino')
 
 
 def add_export(subparsers: Any) -> None:
@@ -72,7 +69,7 @@ def run_export(args: argparse.Namespace) -> int:
     import_torch()
     from seg_perception.core.labels import LabelSet
     from seg_perception.training.trainer import load_network
-    from seg_perception.zoo.bundle import write
+    from seg_perception.zoo.bundle import check_engines, write
     from seg_perception.zoo.export import export
     from seg_perception.zoo.registry import architecture
 
@@ -100,13 +97,13 @@ def run_export(args: argparse.Namespace) -> int:
         overwrite=args.overwrite,
         check=lambda made: check_engines(made, pictures[0]),
     )
-    print(_told(bundle, exported))
+    print(_told(bundle.root, exported))
     return 0
 
 
-def _told(bundle: Bundle, exported: Exported) -> str:
+def _told(root: Path, exported: Exported) -> str:
     text = (
-        f'{bundle.root}: {exported.precision}, {len(exported.model) / 1e6:.1f} MB, labels differ '
+        f'{root}: {exported.precision}, {len(exported.model) / 1e6:.1f} MB, labels differ '
         f'from torch in {100 * exported.difference:.3f} % of the pixels of {exported.pictures} '
         'pictures'
     )
@@ -174,21 +171,6 @@ def scorer(root: Path, labels: LabelSet, size: tuple[int, int]) -> Score:
         return matrix.compute().miou
 
     return score
-
-
-def check_engines(bundle: Bundle, picture: np.ndarray) -> None:
-    """Run a picture on every engine of the CPU that is installed.
-
-    Raises:
-        BundleError: one of them cannot load or run the bundle.
-    """
-    from seg_perception.runtime.semantic import SemanticSegmenter
-
-    for engine in ENGINES:
-        try:
-            SemanticSegmenter(bundle, engine).segment(picture)
-        except ProviderError:
-            continue
 
 
 def _validation(folder: str | None, option: str) -> Path:

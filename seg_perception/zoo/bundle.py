@@ -6,9 +6,16 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Protocol
 
+import numpy as np
+
+from seg_perception.core.errors import ProviderError
 from seg_perception.core.labels import LabelSet
 from seg_perception.runtime.bundle import Bundle, write_bundle
+from seg_perception.runtime.semantic import SemanticSegmenter
 from seg_perception.zoo.export import INPUT
+
+#: Engines of this machine's CPU, each of which must run what is written.
+ENGINES = ('cpu', 'openvino')
 
 
 class ExportedGraph(Protocol):
@@ -86,3 +93,16 @@ def write(
         overwrite=overwrite,
         check=check,
     )
+
+
+def check_engines(bundle: Bundle, picture: np.ndarray) -> None:
+    """Run a picture on every engine of the CPU that is installed.
+
+    Raises:
+        BundleError: one of them cannot load or run the bundle.
+    """
+    for engine in ENGINES:
+        try:
+            SemanticSegmenter(bundle, engine).segment(picture)
+        except ProviderError:
+            continue

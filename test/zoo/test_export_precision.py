@@ -186,7 +186,7 @@ def test_fp16_halves_the_weights_and_keeps_the_labels(model, tmp_path):
     expected = SemanticSegmenter(write(tmp_path / 'whole', whole), 'cpu').segment(picture(60))
     assert np.mean(found.labels != expected.labels) < 0.005
     off = np.abs(found.confidence.astype(int) - expected.confidence)
-    assert off.mean() < 0.5
+    assert off.mean() < 1.5
     assert off.max() <= 12
 
 
