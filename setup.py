@@ -35,6 +35,7 @@ setup(
         'bags': ['rosbags'],
         'import': ['onnx'],
         'simulation': ['panda3d'],
+        'cluster': ['ray'],
     },
     zip_safe=True,
     entry_points={'console_scripts': ['seg-perception = seg_perception.cli:main']},
