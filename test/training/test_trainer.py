@@ -83,6 +83,107 @@ def test_a_resumed_run_ends_where_an_unbroken_one_does(street, tmp_path):
     assert losses_of(tmp_path / 'b') == pytest.approx(losses_of(tmp_path / 'a'), rel=1e-3)
 
 
+def test_a_fixed_seed_gives_the_same_loss_curve(street, tmp_path):
+    curves = []
+    for run, seed in (('a', 5), ('b', 5), ('c', 6)):
+        wanted = config(
+            street,
+            architecture='fastscnn',
+            options={},
+            seed=seed,
+            steps=3,
+            checkpoint_every=1,
+        )
+        Trainer(wanted, tmp_path / run).fit()
+        curves.append(losses_of(tmp_path / run))
+    assert curves[0] == curves[1] != curves[2]
+
+
+@pytest.mark.parametrize('precision', ['bf16', 'fp16'])
+def test_half_precision_trains_and_resumes(street, tmp_path, precision):
+    wanted = config(street, architecture='fastscnn', options={}, precision=precision, steps=2)
+    trainer = Trainer(wanted, tmp_path)
+    before = {key: value.clone() for key, value in trainer.model.state_dict().items()}
+    trainer.fit()
+    again = Trainer(dataclasses.replace(wanted, steps=3), tmp_path)
+    assert again.resume()
+    assert again.scaler.is_enabled() == (precision == 'fp16')
+    assert again.scaler.state_dict() == trainer.scaler.state_dict()
+    again.fit()
+    assert again.step == 3
+    after = again.model.state_dict()
+    assert all(value.isfinite().all() for value in after.values())
+    assert not torch.equal(next(iter(after.values())), next(iter(before.values())))
+
+
+def test_curves_for_tensorboard(street, tmp_path):
+    events = pytest.importorskip('tensorboard.backend.event_processing.event_accumulator')
+    wanted = config(street, architecture='fastscnn', options={}, validation=str(street))
+    Trainer(wanted, tmp_path).fit()
+    curves = events.EventAccumulator(str(tmp_path / 'tensorboard')).Reload()
+    assert [point.step for point in curves.Scalars('loss')] == [2, 4]
+    assert [p.value for p in curves.Scalars('loss')] == pytest.approx(losses_of(tmp_path))
+    assert {'rate', 'miou', 'iou/road'} <= set(curves.Tags()['scalars'])
+
+
+def test_a_full_disk_is_named_and_leaves_the_checkpoint_of_before(street, tmp_path):
+    resource = pytest.importorskip('resource', reason='needs POSIX limits')
+    trainer = Trainer(config(street), tmp_path)
+    trainer.save()
+    before = (tmp_path / CHECKPOINT).read_bytes()
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    try:
+        # Python ignores SIGXFSZ: writing on fails, as on a full disk.
+        resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, limits[1]))
+        with pytest.raises(TrainingError, match=r'checkpoint\.partial.*still there'):
+            trainer.save()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert (tmp_path / CHECKPOINT).read_bytes() == before
+    assert not list(tmp_path.glob('*.partial'))
+
+
+def test_a_loss_that_is_no_number_stops_the_run_before_it_is_saved(street, tmp_path):
+    trainer = Trainer(config(street, architecture='fastscnn', options={}), tmp_path)
+    with torch.no_grad():
+        next(trainer.model.parameters()).fill_(float('nan'))
+    with pytest.raises(TrainingError, match='lower learning_rate'):
+        trainer.fit()
+    assert not (tmp_path / CHECKPOINT).exists()
+
+
+def test_a_run_may_start_from_one_of_other_classes(street, tmp_path):
+    plain = {'architecture': 'fastscnn', 'options': {}, 'class_weight_exponent': 0.0}
+    first = Trainer(config(street, **plain), tmp_path / 'camvid')
+    first.save()
+    path = str(tmp_path / 'camvid' / CHECKPOINT)
+    wanted = config(street, **plain, labels='cityscapes', initial=path)
+    second = Trainer(wanted, tmp_path / 'cityscapes')
+    theirs, ours = first.model.state_dict(), second.model.state_dict()
+    differ = {key for key in theirs if theirs[key].shape != ours[key].shape}
+    assert 1 <= len(differ) <= 2, 'the classifier'
+    assert all(torch.equal(ours[key], theirs[key]) for key in set(theirs) - differ)
+    with pytest.raises(TrainingError, match='does not fit'):
+        Trainer(config(street, initial=path), tmp_path / 'other')
+
+
+def test_validation_in_a_published_layout(street, tmp_path):
+    (street / 'images').rename(street / 'val')
+    (street / 'labels').rename(street / 'valannot')
+    entry = {'root': str(street), 'kind': 'camvid', 'split': 'val'}
+    wanted = config(
+        street,
+        architecture='fastscnn',
+        options={},
+        data=[{**entry, 'share': 1.0}],
+        validation=entry,
+        patch={'size': [80, 100], 'foreground': ['road'], 'share': 0.2},
+        steps=1,
+    )
+    Trainer(wanted, tmp_path).fit()
+    assert 'miou' in json.loads((tmp_path / LOG).read_text())
+
+
 def test_frozen_layers_stay_as_they_were(street, tmp_path):
     trainer = Trainer(config(street, steps=1, freeze=['encoder.features.0']), tmp_path)
     before = {k: v.clone() for k, v in trainer.model.state_dict().items()}
@@ -160,6 +261,11 @@ def test_the_learning_rate_rises_and_falls_to_nothing(street, tmp_path):
         ({'data': []}, 'no folder'),
         ({'data': [{'root': 'x'}]}, 'root, share'),
         ({'licence': {'code': 'MIT'}}, 'licence'),
+        ({'augmentation': {'rain': 1}}, 'rain'),
+        ({'patch': {'size': [8, 8]}}, 'patch is'),
+        ({'patch': {'size': 8, 'foreground': [], 'share': 0}}, 'height, width'),
+        ({'patch': {'size': [8, 8], 'foreground': [], 'share': 2}}, 'share must be'),
+        ({'data': [{'root': 'x', 'share': 1, 'kind': 'kitti'}]}, 'kind must be'),
     ],
 )
 def test_a_configuration_that_makes_no_sense(street, changes, message):
