@@ -84,10 +84,6 @@ class GridParameters:
         high=10.0,
     )
 
-    @property
-    def base_frame(self) -> str:
-        return self.grid_frame_id
-
     @cached_property
     def grid_spec(self) -> GridSpec:
         """The grid's extent.
@@ -184,6 +180,7 @@ class OdometryParameters:
 
     @property
     def base_frame(self) -> str:
+        """The robot's frame."""
         raise NotImplementedError
 
 

@@ -50,12 +50,12 @@ __all__ = [
 
 @dataclass(frozen=True)
 class SegmentationParameters(
-    GridParameters,
+    ScanParameters,  # the last base's fields come first
+    QualityParameters,
+    CameraPoseParameters,
     OdometryParameters,
     FusionParameters,
-    QualityParameters,
-    ScanParameters,
-    CameraPoseParameters,
+    GridParameters,
     ManagedParameters,
     ModelParameters,
 ):
@@ -208,6 +208,10 @@ class SegmentationParameters(
                 f"'scan.angle_min' ({self.scan_angle_min:g}) must be below 'scan.angle_max' "
                 f'({self.scan_angle_max:g}): to move both, set them in one request'
             )
+
+    @property
+    def base_frame(self) -> str:
+        return self.grid_frame_id
 
     @cached_property
     def mountings(self) -> dict[str, Mounting]:
