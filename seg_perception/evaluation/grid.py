@@ -16,6 +16,7 @@ Cells that a true boundary cuts count in none of them.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -31,6 +32,17 @@ CONTACT_REACH = 0.3
 #: Cost from which a cell counts as occupied, that below which it counts as free, of 0..100.
 #: Between them it is passable at a price, which is neither.
 OCCUPIED_FROM, FREE_BELOW = 65, 25
+#: What ``GridScores`` counts against a truth.
+COUNTS = (
+    'free_seen',
+    'free_found',
+    'marked_free',
+    'wrongly_free',
+    'contacts',
+    'contacts_found',
+    'smeared',
+    'frames',
+)
 
 
 class GridTruth(Protocol):
@@ -131,6 +143,15 @@ class GridScores:
             self._changed += int((kinds != self._last).any(axis=0).sum())
             self._compared += cells.size
         self._last = kinds
+
+    def counts(self) -> dict[str, int]:
+        """Return what was counted of frames with a truth; counts of any frames add up."""
+        return {name: getattr(self, f'_{name}') for name in COUNTS}
+
+    def add(self, counts: Mapping[str, int]) -> None:
+        """Take the counts of other frames in, as ``counts`` gave them."""
+        for name in COUNTS:
+            setattr(self, f'_{name}', getattr(self, f'_{name}') + counts[name])
 
     def compute(self) -> GridFigures:
         """Return the scores so far."""
