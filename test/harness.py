@@ -10,6 +10,8 @@ from typing import Any, ClassVar
 
 import numpy as np
 from diagnostic_msgs.msg import DiagnosticArray
+from lifecycle_msgs.msg import Transition
+from lifecycle_msgs.srv import ChangeState, GetState
 from nav_msgs.msg import OccupancyGrid
 from rcl_interfaces.msg import Parameter as ParameterMessage
 from rcl_interfaces.srv import SetParameters
@@ -239,17 +241,29 @@ class Bench:
 
     def set(self, **parameters: Any) -> list[Any]:
         """Set parameters through the node's service; returns the results."""
-        name = f'{self.node.get_name()}/set_parameters'
-        client = self.peer.create_client(SetParameters, name)
+        request = SetParameters.Request()
+        request.parameters = [self._parameter(k, v) for k, v in parameters.items()]
+        return self.call(SetParameters, 'set_parameters', request).results
+
+    def call(self, service: Any, name: str, request: Any) -> Any:
+        """Call a service of the node under test; returns its response."""
+        client = self.peer.create_client(service, f'{self.node.get_name()}/{name}')
         try:
             assert client.wait_for_service(PATIENCE)
-            request = SetParameters.Request()
-            request.parameters = [self._parameter(k, v) for k, v in parameters.items()]
             future = client.call_async(request)
-            self.until(future.done, 'set_parameters to answer')
-            return future.result().results
+            self.until(future.done, f'{name} to answer')
+            return future.result()
         finally:
             self.peer.destroy_client(client)
+
+    def change(self, transition: int) -> bool:
+        """Ask for a transition of the life cycle; returns whether it succeeded."""
+        request = ChangeState.Request(transition=Transition(id=transition))
+        return self.call(ChangeState, 'change_state', request).success
+
+    def state(self) -> int:
+        """The state of the life cycle."""
+        return self.call(GetState, 'get_state', GetState.Request()).current_state.id
 
     @staticmethod
     def _parameter(name: str, value: Any) -> ParameterMessage:

@@ -230,3 +230,12 @@ class PanopticParameters(ManagedParameters):
         return FusionRules(
             self.min_score, self.min_visible, self.min_stuff_area, self.group_things
         )
+
+
+if __name__ == '__main__':
+    import sys
+
+    from seg_perception.ros.parameter_scheme import render_yaml
+
+    kinds = {'instance': InstanceParameters, 'panoptic': PanopticParameters}
+    print(render_yaml(kinds[sys.argv[1]]), end='')

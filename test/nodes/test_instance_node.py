@@ -10,9 +10,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from harness import HEIGHT, LATCHED, PATIENCE, RELIABLE, WIDTH, Bench, Peer, image, key
+from harness import HEIGHT, LATCHED, RELIABLE, WIDTH, Bench, Peer, image, key
 from lifecycle_msgs.msg import State, Transition
-from lifecycle_msgs.srv import ChangeState, GetState
 from rclpy.qos import QoSProfile
 from sensor_msgs.msg import Image
 from std_msgs.msg import String
@@ -81,26 +80,6 @@ def bench(ros: None, objects_model: str) -> Iterator[InstanceBench]:
     with InstanceBench(model=objects_model) as bench:
         bench.peer.listen_json()
         yield bench
-
-
-def call(bench: Bench, service: Any, name: str, request: Any) -> Any:
-    client = bench.peer.create_client(service, f'instance_node/{name}')
-    try:
-        assert client.wait_for_service(PATIENCE)
-        future = client.call_async(request)
-        bench.until(future.done, f'{name} to answer')
-        return future.result()
-    finally:
-        bench.peer.destroy_client(client)
-
-
-def change(bench: Bench, transition: int) -> bool:
-    request = ChangeState.Request(transition=Transition(id=transition))
-    return call(bench, ChangeState, 'change_state', request).success
-
-
-def state(bench: Bench) -> int:
-    return call(bench, GetState, 'get_state', GetState.Request()).current_state.id
 
 
 def test_ids_detections_and_labels(bench: InstanceBench) -> None:
@@ -193,7 +172,7 @@ def test_markers_stand_on_the_ground(bench: InstanceBench) -> None:
     assert outline.points[0].x == pytest.approx(6.0, rel=0.05)
     assert outline.points[0].y > outline.points[1].y
     assert text.text.startswith('car ')
-    assert change(bench, Transition.TRANSITION_DEACTIVATE)
+    assert bench.change(Transition.TRANSITION_DEACTIVATE)
     bench.until(lambda: len(heard[-1].markers) == 1, 'the markers to be taken back')
 
 
@@ -243,16 +222,16 @@ def test_bad_parameters_are_refused(
 def test_life_cycle(ros: None, objects_model: str) -> None:
     with InstanceBench(model=objects_model, autostart=False) as bench:
         bench.peer.listen_json()
-        assert state(bench) == State.PRIMARY_STATE_UNCONFIGURED
+        assert bench.state() == State.PRIMARY_STATE_UNCONFIGURED
         for _ in range(2):
-            assert change(bench, Transition.TRANSITION_CONFIGURE)
-            assert change(bench, Transition.TRANSITION_ACTIVATE)
+            assert bench.change(Transition.TRANSITION_CONFIGURE)
+            assert bench.change(Transition.TRANSITION_ACTIVATE)
             assert bench.objects(*OBJECTS).any()
             bench.ids.clear()
-            assert change(bench, Transition.TRANSITION_DEACTIVATE)
+            assert bench.change(Transition.TRANSITION_DEACTIVATE)
             bench.until(lambda: not bench.peer.image.get_subscription_count(), 'it to unsubscribe')
-            assert change(bench, Transition.TRANSITION_CLEANUP)
-        assert change(bench, Transition.TRANSITION_UNCONFIGURED_SHUTDOWN)
+            assert bench.change(Transition.TRANSITION_CLEANUP)
+        assert bench.change(Transition.TRANSITION_UNCONFIGURED_SHUTDOWN)
         assert bench.node.exit_code == 0
 
 
