@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-nodes test-torch test-core lint bench bench-grid clean
+.PHONY: help demo test test-nodes test-torch test-core lint bench bench-models bench-grid clean
 
 help:  ## what there is
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -68,6 +68,9 @@ bench: $(VENV)/.runtime  ## latency of the real chain against its parts and a ba
 
 bench-grid: $(VENV)/.runtime  ## drivable grids of simulated streets against exact truth -> out/grid.json
 	@OMP_NUM_THREADS=1 $(BIN)/python -m benchmark.grid --output out/grid.json $(BENCH_ARGS)
+
+bench-models: $(VENV)/.runtime  ## every embedded model on every provider here -> out/bench_models.json
+	@$(BIN)/python -m benchmark.models --output out/bench_models.json $(BENCH_ARGS)
 
 clean:  ## remove what the targets made
 	rm -rf $(VENV) build install log out
