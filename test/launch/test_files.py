@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from seg_perception.ros.instance_parameters import InstanceParameters, PanopticParameters
 from seg_perception.ros.parameter_scheme import fields_by_ros_name
 from seg_perception.ros.parameters import SegmentationParameters, render_yaml
 from seg_perception.ros.source_parameters import ImageSourceParameters
@@ -16,7 +17,8 @@ LAUNCH_FILES = sorted((ROOT / 'launch').glob('*.launch.py'))
 #: What the issue promises camera.launch.py to take.
 CAMERA_ARGUMENTS = {
     'image', 'camera_info', 'image_transport', 'model', 'provider', 'namespace', 'params_file',
-    'use_sim_time', 'rviz', 'log_level', 'autostart',
+    'use_sim_time', 'rviz', 'log_level', 'autostart', 'cameras', 'fused', 'instances', 'panoptic',
+    'instance_model', 'instance_params_file', 'panoptic_params_file',
 }  # fmt: skip
 
 
@@ -57,7 +59,10 @@ def test_parameters_set_by_launch_files_exist():
         assert parameter in source
     camera = (ROOT / 'launch' / 'camera.launch.py').read_text()
     overrides = ast.literal_eval(re.search(r'^OVERRIDES = (.*)$', camera, re.MULTILINE)[1])
-    assert {*overrides, 'autostart'} <= set(fields_by_ros_name(SegmentationParameters))
+    for parameters in (SegmentationParameters, InstanceParameters):
+        assert {*overrides, 'autostart'} <= set(fields_by_ros_name(parameters))
+    assert 'cameras' in fields_by_ros_name(SegmentationParameters)
+    assert 'autostart' in fields_by_ros_name(PanopticParameters)
 
 
 def test_the_parameter_file_is_the_parameters():

@@ -26,6 +26,7 @@ from launch.launch_description_sources import (
     PythonLaunchDescriptionSource,
     get_launch_description_from_python_launch_file,
 )
+from launch.utilities import normalize_to_list_of_substitutions, perform_substitutions
 from launch_ros.substitutions import ExecutableInPackage
 from launch_testing import ActiveProcInfoHandler
 from launch_testing.asserts import assertExitCodes
@@ -135,6 +136,92 @@ def test_camera_starts_the_node_with_names_parameters_and_profile():
     assert 'XMLPARSER' not in run.output  # Fast DDS takes the profile without complaint
 
 
+def test_instances_and_panoptic_map_are_wired_to_the_mask():
+    run = Run(
+        'camera.launch.py',
+        end_when='panoptic_node]: ',
+        panoptic='true',
+        namespace='front',
+        model='no_such_model',
+        instance_model='no_such_objects',
+        image='/hood/image_raw',
+    )
+    assert run() == 0
+    assert run.names() == {'segmentation_node', 'instance_node', 'panoptic_node'}
+    assert 'config/instance.yaml' in run.commands['instance_node']
+    assert '-r image:=/hood/image_raw' in run.commands['instance_node']
+    panoptic = run.commands['panoptic_node']
+    assert 'config/panoptic.yaml' in panoptic
+    assert '__ns:=/front' in panoptic
+    assert '-r mask:=segmentation_node/mask' in panoptic
+    assert '-r detections_json:=instance_node/detections_json' in panoptic
+
+
+def launched(**arguments: str) -> list[dict[str, str]]:
+    """Executable, namespace and remappings of each node that the camera file would start."""
+    context, loaded = LaunchContext(), {}
+    exec((ROOT / 'launch' / 'camera.launch.py').read_text(), loaded)
+    for argument in loaded['arguments']():
+        argument.execute(context)
+    context.launch_configurations.update(arguments)
+    nodes = []
+    for node in loaded['make_nodes'](context):
+        remappings = {
+            perform_substitutions(context, old): perform_substitutions(context, new)
+            for old, new in node._Node__remappings
+        }
+        namespace = node._Node__node_namespace
+        if not isinstance(namespace, str):
+            namespace = perform_substitutions(
+                context, normalize_to_list_of_substitutions(namespace)
+            )
+        nodes.append({'name': node.node_executable, 'namespace': namespace, **remappings})
+    return [node for node in nodes if node['name'] != 'rviz2']
+
+
+def test_several_cameras_have_a_set_of_nodes_each():
+    nodes = launched(cameras='front, left', namespace='robot', panoptic='true')
+    assert [(n['name'], n['namespace']) for n in nodes] == [
+        ('segmentation_node', 'robot/front'),
+        ('segmentation_node', 'robot/left'),
+        ('instance_node', 'robot/front'),
+        ('panoptic_node', 'robot/front'),
+        ('instance_node', 'robot/left'),
+        ('panoptic_node', 'robot/left'),
+    ]
+    assert nodes[0]['image'] == 'camera/image_raw'
+    named = launched(cameras='front,left', image='/{camera}/image_rect')
+    assert [n['image'] for n in named] == ['/front/image_rect', '/left/image_rect']
+
+
+def test_fused_cameras_share_a_segmentation_node():
+    fused, *others = launched(
+        cameras='front,left', fused='true', namespace='robot', panoptic='true'
+    )
+    assert fused['namespace'] == 'robot'
+    assert fused['front/image'] == 'front/camera/image_raw'
+    assert fused['left/camera_info'] == 'left/camera/camera_info'
+    assert fused['left/instances'] == 'left/instance_node/instances'
+    assert [n['name'] for n in others] == ['instance_node', 'panoptic_node'] * 2
+    assert others[1]['mask'] == '/robot/segmentation_node/front/mask'
+    assert others[1]['mask_label_info_json'] == '/robot/segmentation_node/label_info_json'
+    assert others[3]['instances'] == 'instance_node/instances'
+
+
+@pytest.mark.parametrize(
+    ('arguments', 'reason'),
+    [
+        ({'cameras': 'front,front'}, 'different names'),
+        ({'cameras': 'a b'}, 'different names'),
+        ({'cameras': '1st'}, 'different names'),
+        ({'fused': 'true'}, 'cameras:='),
+    ],
+)
+def test_wrong_camera_names_are_refused(arguments, reason):
+    with pytest.raises(RuntimeError, match=reason):
+        launched(**arguments)
+
+
 def test_replay_plays_a_bag_to_its_end_and_then_ends_everything(tmp_path):
     count = 25
     bag = write_bag(
@@ -181,7 +268,9 @@ def test_a_profile_of_the_users_own_stays():
     assert loaded['set_transport'](context) == []
 
 
-@pytest.mark.parametrize('name', ['segmentation_node', 'image_source_node'])
+@pytest.mark.parametrize(
+    'name', ['segmentation_node', 'instance_node', 'panoptic_node', 'image_source_node']
+)
 def test_executables_are_found_where_launch_looks(name):
     found = ExecutableInPackage(name, 'seg_perception').perform(LaunchContext())
     assert os.access(found, os.X_OK)
