@@ -109,10 +109,6 @@ class TransformTree:
             )
         edge.add(sample)
 
-    def has_parent(self, frame: str) -> bool:
-        """Whether the frame's pose in another one was given."""
-        return frame in self._edges
-
     def knows(self, target: str, source: str) -> bool:
         """Whether the two frames are connected, at whatever time."""
         mine, other = self._ancestors(source.lstrip('/')), self._ancestors(target.lstrip('/'))

@@ -125,7 +125,7 @@ class JournaledSegmenter(Strategy):
                 'key': self.key,
                 'size': result.size,
                 'image_size': result.image_size,
-                'timing': {k: round(v, 4) for k, v in self.last_timing.items()},
+                'timing': self.last_timing,
             },
             result.labels.tobytes() + result.confidence.tobytes(),
         )

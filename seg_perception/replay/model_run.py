@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -10,20 +12,20 @@ from typing import Any
 import cv2
 import numpy as np
 
-from seg_perception.core.camera import CameraModel
-from seg_perception.core.errors import CameraModelError, ExtrinsicsError, GroundError
+from seg_perception.core.grid import GridSpec
 from seg_perception.core.labels import LabelSet
 from seg_perception.core.results import UNLABELLED, SemanticResult
+from seg_perception.evaluation.grid import FREE_BELOW, GridScores
 from seg_perception.evaluation.metrics import ConfusionMatrix
 from seg_perception.evaluation.temporal import Motion
 from seg_perception.replay.film import GridFilm
+from seg_perception.replay.ground import BagGround, GroundCells
 from seg_perception.replay.journal import Journal, JournaledSegmenter
 from seg_perception.replay.outputs import ModelOutputs
 from seg_perception.replay.tally import Tally
-from seg_perception.replay.truth import FrameTruth, class_table
+from seg_perception.replay.truth import CellTruth, FrameTruth, class_table
 from seg_perception.ros.bag_cameras import BagFrame
-from seg_perception.ros.extrinsics import Extrinsics
-from seg_perception.ros.messages import camera_model
+from seg_perception.ros.bag_reader import BagReader
 from seg_perception.ros.parameters import SegmentationParameters
 from seg_perception.ros.recorded_transforms import RecordedBuffer
 from seg_perception.runtime.bundle import Bundle
@@ -31,7 +33,7 @@ from seg_perception.runtime.pipeline import Pipeline, at_size
 from seg_perception.runtime.semantic import SemanticSegmenter
 
 #: Stages of the pipeline that go into the report, in milliseconds.
-STAGES = ('convert', 'network', 'post', 'segment', 'project')
+STAGES = ('convert', 'network', 'post', 'segment', 'project', 'fuse')
 
 
 @dataclass
@@ -40,12 +42,12 @@ class FrameOutcome:
 
     Attributes:
         result: its mask.
-        cells: its grid, None where there is none.
+        ground: the grid after it, None where none is asked for.
         row: numbers for the report.
     """
 
     result: SemanticResult
-    cells: np.ndarray | None
+    ground: GroundCells | None
     row: dict[str, Any] = field(default_factory=dict)
 
 
@@ -116,7 +118,8 @@ class ModelRun:
         model: loaded.
         parameters: of segmentation_node.
         outputs: into which topics are written.
-        buffer: the recording's transforms.
+        bag: the recording, for odometry and IMU; buffer: its transforms.
+        cameras: names; one camera is called ''.
         truth_labels: label set of the truth; None = the model's own.
         reference_labels: label set of the reference model; None where there is none.
     """
@@ -127,7 +130,9 @@ class ModelRun:
         model: LoadedModel,
         parameters: SegmentationParameters,
         outputs: ModelOutputs,
+        bag: BagReader,
         buffer: RecordedBuffer,
+        cameras: Sequence[str],
         *,
         truth_labels: LabelSet | None,
         reference_labels: LabelSet | None,
@@ -140,10 +145,9 @@ class ModelRun:
         self.tally = Tally(labels)
         self.film = GridFilm()
         self.rows: list[dict[str, Any]] = []
-        self.problems: dict[str, int] = {}
         self._outputs = outputs
-        self._buffer = buffer
-        self._extrinsics: dict[str, Extrinsics] = {}
+        self._several = len(cameras) > 1
+        self.ground = BagGround(self.pipeline, parameters, bag, buffer, cameras)
         self._before: dict[str, np.ndarray] = {}
         self._truth_table = class_table(truth_labels or model.labels, labels)
         self._reference_table = class_table(reference_labels or model.labels, labels)
@@ -154,34 +158,44 @@ class ModelRun:
         truth: FrameTruth | None,
         motion: Motion | None,
         reference: SemanticResult | None,
+        instances: np.ndarray | None = None,
     ) -> FrameOutcome:
         """Take a frame through the pipeline, write what comes out, and count it."""
         assert frame.frame is not None
         assert frame.message is not None
-        camera, header = frame.camera.name, frame.message.header
+        camera, header = self._camera(frame), frame.message.header
         self.pipeline.timing.stages.clear()
-        self.model.journaled.key = [camera, frame.index, frame.stamp_ns]
+        self.model.journaled.key = [frame.camera.name, frame.index, frame.stamp_ns]
+        self.ground.advance(camera, frame)
         result = self.pipeline.segment(frame.frame.pixels, frame.frame.color)
         p = self.parameters
         shown = at_size(result, *result.image_size) if p.mask_size == 'image' else result
         self._outputs.write_labels(self.pipeline.labels, header, frame.log_ns)
         self._outputs.write_mask(camera, shown, header, frame.log_ns)
-        calibration = self._calibration(frame, result)
+        calibration = self.ground.calibration(camera, frame, result.image_size)
         if calibration is not None:
             self._outputs.write_camera_info(camera, frame.info, shown.size, header, frame.log_ns)
         outcome = FrameOutcome(result, None)
         if p.grid_enabled:
-            outcome.cells = self._grid(frame, result, calibration)
+            outcome.ground = self.ground.show(camera, frame, result, calibration, instances)
+            self._write_grid(frame, outcome.ground)
         self._count(frame, outcome, truth, motion, reference)
         return outcome
 
     def undecodable(self, frame: BagFrame) -> None:
         """Publish what the node publishes for a picture that it can't read: unknown ground."""
-        self._note(f'{frame.camera.image.name}: {frame.problem}')
+        self.ground.note(f'{frame.camera.image.name}: {frame.problem}')
         self._before.pop(frame.camera.name, None)
         if frame.message is not None and self.parameters.grid_enabled:
-            spec = self.parameters.grid_spec
-            self._write_grid(frame, spec.unknown())
+            self._write_grid(frame, self.ground.lost(self._camera(frame), frame))
+
+    def _camera(self, frame: BagFrame) -> str:
+        """The camera's name in the node, where the only one has none."""
+        return frame.camera.name if self._several else ''
+
+    def _write_grid(self, frame: BagFrame, ground: GroundCells) -> None:
+        header = frame.message.header
+        self._outputs.write_grid(ground.cells, ground.spec, ground.frame_id, header, frame.log_ns)
 
     def describe(self) -> dict[str, Any]:
         """Return what was found, as plain data."""
@@ -190,67 +204,8 @@ class ModelRun:
             'name': self.name,
             'tally': self.tally.to_dict(),
             'rows': self.rows,
-            'problems': self.problems,
+            'problems': self.ground.problems,
         }
-
-    def _calibration(self, frame: BagFrame, result: SemanticResult) -> CameraModel | None:
-        """Return the picture's calibration, None (noted) where the node would refuse it too."""
-        info, header = frame.info, frame.message.header
-        topic = frame.camera.info_topic or 'camera_info'
-        if info is None:
-            self._note(f'no camera_info of {frame.camera.image.name}: its ground is unknown')
-            return None
-        try:
-            camera = camera_model(info, result.image_size)
-            camera = camera.rectified() if self.parameters.rectified else camera
-        except CameraModelError as error:
-            self._note(f'{topic}: {error}')
-            return None
-        if info.header.frame_id and info.header.frame_id != header.frame_id:
-            self._note(
-                f"{topic} is of frame '{info.header.frame_id}', the image of '{header.frame_id}'"
-            )
-            return None
-        return camera
-
-    def _grid(
-        self, frame: BagFrame, result: SemanticResult, camera: CameraModel | None
-    ) -> np.ndarray:
-        """Project and write the grid; unknown where the node says so too."""
-        p = self.parameters
-        cells = None
-        if camera is not None:
-            try:
-                pose = self._pose(frame)
-                grid = self.pipeline.project(result, camera, pose, p.grid_spec, p.projection)
-                cells = grid.cells
-                if not grid.sees_ground:
-                    self._note(
-                        'no pixel of the camera falls on the grid: check camera_pose.height and '
-                        "camera_pose.pitch or the camera's transform"
-                    )
-            except (ExtrinsicsError, GroundError) as error:
-                self._note(str(error))
-        cells = p.grid_spec.unknown() if cells is None else cells
-        self._write_grid(frame, cells)
-        return cells
-
-    def _pose(self, frame: BagFrame) -> np.ndarray:
-        name, header = frame.camera.name, frame.message.header
-        extrinsics = self._extrinsics.get(name)
-        if extrinsics is None:
-            p = self.parameters
-            buffer = None if p.camera_pose_source == 'parameters' else self._buffer
-            extrinsics = self._extrinsics[name] = Extrinsics(None, p, buffer)
-        return extrinsics.pose(header.frame_id, header.stamp)
-
-    def _write_grid(self, frame: BagFrame, cells: np.ndarray) -> None:
-        p = self.parameters
-        header = frame.message.header
-        self._outputs.write_grid(cells, p.grid_spec, p.grid_frame_id, header, frame.log_ns)
-
-    def _note(self, text: str) -> None:
-        self.problems[text] = self.problems.get(text, 0) + 1
 
     # ------------------------------------------------------------------------- counting
 
@@ -276,8 +231,8 @@ class ModelRun:
             row.update(self._score(truth.labels, result))
         if reference is not None:
             row['agreement'] = self._compare(reference, result)
-        if outcome.cells is not None:
-            row.update(self._count_cells(frame, outcome.cells))
+        if outcome.ground is not None:
+            row.update(self._count_cells(frame, outcome.ground, truth))
         self.rows.append(row)
 
     def _score(self, truth: np.ndarray, result: SemanticResult) -> dict[str, float | None]:
@@ -310,24 +265,43 @@ class ModelRun:
             return None
         return _number(self.tally.flicker.update(motion.carry(before), result.labels))
 
-    def _count_cells(self, frame: BagFrame, cells: np.ndarray) -> dict[str, int]:
-        found = {
-            'free': int(np.count_nonzero((cells >= 0) & (cells < 50))),
+    def _count_cells(
+        self, frame: BagFrame, ground: GroundCells, truth: FrameTruth | None
+    ) -> dict[str, Any]:
+        """Count the cells around the robot, whatever frame they were published in."""
+        cells, spec = ground.base_cells, self.parameters.grid_spec
+        found: dict[str, Any] = {
+            'free': int(np.count_nonzero((cells >= 0) & (cells < FREE_BELOW))),
             'unknown': int(np.count_nonzero(cells < 0)),
         }
         found['occupied'] = cells.size - found['free'] - found['unknown']
-        for name, count in found.items():
-            self.tally.cells[name] += count
+        for name in self.tally.cells:
+            self.tally.cells[name] += found[name]
         self.tally.grids += 1
-        self.film.offer(frame.stamp_ns, cells, self.parameters.grid_spec, self._base_pose(frame))
+        self.film.offer(frame.stamp_ns, cells, spec, ground.pose)
+        if truth is not None and truth.ground is not None:
+            found.update(self._score_cells(cells, spec, truth.ground))
         return found
 
-    def _base_pose(self, frame: BagFrame) -> np.ndarray | None:
-        """The grid's frame in odom at the picture's stamp, None where it is not known."""
-        try:
-            return self._buffer.tree.lookup('odom', self.parameters.grid_frame_id, frame.stamp_ns)
-        except ExtrinsicsError:
-            return None
+    def _score_cells(
+        self, cells: np.ndarray, spec: GridSpec, truth: CellTruth
+    ) -> dict[str, float | None]:
+        if truth.spec != spec:
+            self.ground.note(
+                f'the truth is on a grid of {truth.spec}, the parameters ask for {spec}: the '
+                'grid is not scored'
+            )
+            return {}
+        scores = GridScores(spec)
+        scores.update(cells, truth)
+        self.tally.grid_spec = list(dataclasses.astuple(spec))
+        for name, value in scores.counts().items():
+            self.tally.grid_truth[name] = self.tally.grid_truth.get(name, 0) + value
+        figures = scores.compute()
+        return {
+            'free_recall': _number(figures.free_recall),
+            'false_free_rate': _number(figures.false_free_rate),
+        }
 
 
 def at(result: SemanticResult, shape: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:

@@ -33,9 +33,9 @@ class Prefixes:
     def of(cls, model: str, several_models: bool) -> Prefixes:
         return cls(f'/{model}{NODE}' if several_models else NODE)
 
-    def camera(self, name: str, several_cameras: bool) -> str:
-        """Return the prefix of a camera's own topics."""
-        return f'{self.node}/{name}' if several_cameras else self.node
+    def camera(self, name: str) -> str:
+        """Return the prefix of a camera's own topics; the only camera has no name."""
+        return f'{self.node}/{name}' if name else self.node
 
 
 class ModelOutputs:
@@ -44,13 +44,11 @@ class ModelOutputs:
     Args:
         writer: the bag.
         prefixes: of its topics.
-        several_cameras: whether a camera's topics are below its name, as the node has them.
     """
 
-    def __init__(self, writer: BagWriter, prefixes: Prefixes, several_cameras: bool) -> None:
+    def __init__(self, writer: BagWriter, prefixes: Prefixes) -> None:
         self._writer = writer
         self._prefixes = prefixes
-        self._several = several_cameras
         self._labels_written = False
 
     def write_labels(self, labels: LabelSet, header: Header, log_ns: int) -> None:
@@ -65,7 +63,7 @@ class ModelOutputs:
 
     def write_mask(self, camera: str, result: SemanticResult, header: Header, log_ns: int) -> None:
         """Write mask and confidence (mono8)."""
-        prefix = self._prefixes.camera(camera, self._several)
+        prefix = self._prefixes.camera(camera)
         for name, plane in (('mask', result.labels), ('confidence', result.confidence)):
             self._write(f'{prefix}/{name}', image_message(plane, 'mono8', header), log_ns)
 
@@ -80,7 +78,7 @@ class ModelOutputs:
         """Write the camera's calibration scaled to the mask."""
         scaled = messages.scaled_camera_info(info, *size)
         scaled.header = header
-        self._write(f'{self._prefixes.camera(camera, self._several)}/camera_info', scaled, log_ns)
+        self._write(f'{self._prefixes.camera(camera)}/camera_info', scaled, log_ns)
 
     def write_grid(
         self, cells: np.ndarray, spec: GridSpec, frame_id: str, header: Header, log_ns: int

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from seg_perception import __version__
-from seg_perception.core.errors import SourceError
+from seg_perception.core.errors import ParameterError, SourceError
 from seg_perception.core.labels import LabelSet
 from seg_perception.core.results import SemanticResult
 from seg_perception.evaluation.temporal import Motion, small_grey
@@ -28,6 +28,7 @@ from seg_perception.replay.truth import FrameTruth, Truth
 from seg_perception.ros.bag_cameras import BagFrame, CameraFrames, find_cameras
 from seg_perception.ros.bag_reader import BagReader
 from seg_perception.ros.bag_writer import BagWriter
+from seg_perception.ros.parameters import SegmentationParameters
 from seg_perception.ros.recorded_transforms import TF, RecordedBuffer, read_transforms
 
 BAG, RESULT, PICTURES, JOURNALS = 'bag', 'result.json', 'pictures', 'journal'
@@ -140,8 +141,7 @@ class _Run:
         self._bag = BagReader(bag, lambda text: print(f'warning: {text}', file=sys.stderr))
         self._cameras = find_cameras(self._bag, options.cameras)
         self._frames = CameraFrames(self._bag, self._cameras)
-        parameters = options.parameters()
-        tree, self._tf_problems = read_transforms(self._bag, parameters.grid_frame_id)
+        tree, self._tf_problems = read_transforms(self._bag)
         self._buffer = RecordedBuffer(tree)
         self._truth = Truth(options.truth, self._bag, self._cameras, options.truth_match)
         self._writer = BagWriter(output / BAG)
@@ -168,13 +168,28 @@ class _Run:
                 ModelRun(
                     title,
                     model,
-                    options.parameters(name),
-                    ModelOutputs(self._writer, prefixes, len(self._cameras) > 1),
+                    self._parameters(name),
+                    ModelOutputs(self._writer, prefixes),
+                    self._bag,
                     self._buffer,
+                    [c.name for c in self._cameras] if len(self._cameras) > 1 else [''],
                     truth_labels=truth_labels,
                     reference_labels=self._reference.labels if self._reference else None,
                 )
             )
+
+    def _parameters(self, model: str) -> SegmentationParameters:
+        """The node's parameters; several cameras are named as the bag names them."""
+        parameters = self._options.parameters(model)
+        names = tuple(camera.name for camera in self._cameras)
+        if len(names) == 1 or set(parameters.cameras) == set(names):
+            return parameters
+        if parameters.cameras:
+            raise ParameterError(
+                f"the parameter 'cameras' names {', '.join(parameters.cameras)}, the bag has "
+                f'{", ".join(names)}: say which is which, --camera NAME=TOPIC for each'
+            )
+        return dataclasses.replace(parameters, cameras=names)
 
     def _load(self, name: str, file: str, stack: ExitStack) -> LoadedModel:
         cameras = [camera.image.name for camera in self._cameras]
@@ -314,8 +329,8 @@ class _Run:
         for model, outcome in zip(self._models, outcomes, strict=True):
             palette = model.pipeline.labels.palette()
             panels.append(mask_panel(model.name, rgb, outcome.result.labels, palette))
-            if outcome.cells is not None:
-                panels.append(grid_panel(f'{model.name}: grid', outcome.cells))
+            if outcome.ground is not None:
+                panels.append(grid_panel(f'{model.name}: grid', outcome.ground.base_cells))
         return panels
 
     def _truth_labels(self) -> LabelSet:

@@ -9,13 +9,18 @@ from typing import Any
 import cv2
 import numpy as np
 from nav_msgs.msg import Odometry
-from sensor_msgs.msg import CompressedImage
+from sensor_msgs.msg import CompressedImage, PointCloud2, PointField
 from std_msgs.msg import Header
 
-from seg_perception.core.camera import CameraModel
 from seg_perception.core.errors import SourceError
 from seg_perception.core.ground import GridSpec
-from seg_perception.replay.truth import SIM_GRID, SIM_INSTANCES, SIM_MASK, SIM_VISIBLE
+from seg_perception.replay.truth import (
+    SIM_CONTACTS,
+    SIM_GRID,
+    SIM_INSTANCES,
+    SIM_MASK,
+    SIM_VISIBLE,
+)
 from seg_perception.ros.bag_writer import BagWriter, as_bag_message, typestore
 from seg_perception.ros.images import image_message
 from seg_perception.ros.messages import camera_info_message, occupancy_grid, stamp_from_ns
@@ -42,7 +47,8 @@ def record_drive(
     Topics: /camera/image_raw (or image_raw/compressed), /camera/camera_info, /tf (odom ->
     base_link), /tf_static (base_link -> camera), /odom, and the truth: /truth/mask (mono8,
     CamVid ids), /truth/instances (mono16), /truth/grid and /truth/visible (OccupancyGrid on
-    ``grid``: 0 drivable and clear, 100 not, -1 where a boundary cuts the cell; visible 100).
+    ``grid``: 0 drivable and clear, 100 not, -1 where a boundary cuts the cell; visible 100) and
+    /truth/contacts (PointCloud2, where seen road ends at a thing).
 
     Args:
         bag: folder to make.
@@ -81,8 +87,7 @@ class _Recorder:
         self._writer = writer
         self._jpeg = jpeg
         self._grid = grid or SegmentationParameters().grid_spec
-        height, width = first.image.shape[:2]
-        self._camera = CameraModel.create(width, height, first.K, first.D)
+        self._camera = first.camera
         place = _transforms('base_link', OPTICAL, first.T_base_optical, START_NS)
         writer.write('/tf_static', place, START_NS, latched=True)
 
@@ -106,21 +111,29 @@ class _Recorder:
         self._write_truth_grid(frame, header, write)
 
     def _write_truth_grid(self, frame: Any, header: Header, write: Callable) -> None:
-        from seg_perception.simulation.truth import ground_truth
+        from seg_perception.simulation.truth import Viewpoint, ground_truth
 
-        pinhole = not frame.D.any()
-        seen = {
-            'camera_matrix': frame.K,
-            'world_optical': frame.T_odom_optical,
-            'depth': frame.depth,
-        }
-        truth = ground_truth(
-            frame.scene, frame.stamp, self._grid, frame.T_odom_base, **(seen if pinhole else {})
-        )
-        write(SIM_GRID, occupancy_grid(truth.cells, self._grid, 'base_link', header.stamp))
-        if truth.visible is not None:
-            cells = np.where(truth.visible, 100, 0).astype(np.int8)
-            write(SIM_VISIBLE, occupancy_grid(cells, self._grid, 'base_link', header.stamp))
+        view = Viewpoint(frame.camera, frame.T_odom_optical, frame.depth, frame.ground)
+        truth = ground_truth(frame.scene, frame.stamp, self._grid, frame.T_odom_base, view)
+        visible = np.where(truth.visible, 100, 0).astype(np.int8)
+        for topic, cells in ((SIM_GRID, truth.cells), (SIM_VISIBLE, visible)):
+            write(topic, occupancy_grid(cells, self._grid, 'base_link', header.stamp))
+        write(SIM_CONTACTS, _points(truth.contacts, header))
+
+
+def _points(contacts: np.ndarray, header: Header) -> PointCloud2:
+    """Points on the ground, float32 [n, 2] in m, as x, y, z."""
+    xyz = np.zeros((len(contacts), 3), np.float32)
+    xyz[:, :2] = contacts
+    message = PointCloud2(height=1, width=len(xyz), point_step=12, row_step=12 * len(xyz))
+    message.header.stamp, message.header.frame_id = header.stamp, 'base_link'
+    message.fields = [
+        PointField(name=name, offset=4 * i, datatype=PointField.FLOAT32, count=1)
+        for i, name in enumerate('xyz')
+    ]
+    message.is_dense = True
+    message.data.frombytes(xyz.tobytes())
+    return message
 
 
 def _compressed(rgb: np.ndarray, header: Header) -> CompressedImage:

@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 
 from seg_perception.core.errors import ParameterError
+from seg_perception.core.grid import GridSpec
+from seg_perception.evaluation.grid import GridScores
 from seg_perception.replay.gallery import Gallery, rank
 from seg_perception.replay.tally import Tally
 
@@ -112,11 +114,23 @@ def _scores(tally: Tally) -> dict[str, Any]:
         'boundary': _by_name(names, boundary.iou),
         'class_consistency': _by_name(names, flicker_iou),
         'reference_iou': _by_name(names, reference.iou),
+        **_grid_scores(tally),
         'grid': {
             'grids': tally.grids,
             **{name: count / cells for name, count in tally.cells.items()},
         },
     }
+
+
+def _grid_scores(tally: Tally) -> dict[str, float | None]:
+    """What the grid is worth against the truth (see ``evaluation.grid``)."""
+    names = ('free_recall', 'false_free_rate', 'occupied_recall')
+    if not tally.grid_truth:
+        return {**dict.fromkeys(names), 'smear_m2': None}
+    scores = GridScores(GridSpec(*tally.grid_spec))
+    scores.add(tally.grid_truth)
+    figures = scores.compute()
+    return {name: _number(getattr(figures, name)) for name in (*names, 'smear_m2')}
 
 
 def _role_scores(tally: Tally) -> dict[str, float | None]:
@@ -201,7 +215,7 @@ def _number(value: float) -> float | None:
 # ------------------------------------------------------------------------------------- gate
 
 #: Scores of which less is better: the gate holds them from above.
-LOW_IS_GOOD = ('flicker', 'ece', 'reference_ece')
+LOW_IS_GOOD = ('flicker', 'ece', 'reference_ece', 'false_free_rate', 'smear_m2')
 
 
 def parse_gate(text: str) -> dict[str, float]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 import numpy as np
@@ -25,6 +26,7 @@ class Tally:
             often the reference agrees, by confidence.
         flicker: see :class:`FlickerCounts`.
         cells: free, occupied and unknown cells of all grids.
+        grid_truth: counts of ``evaluation.grid`` against the truth, on ``grid_spec``.
     """
 
     def __init__(self, labels: LabelSet) -> None:
@@ -40,6 +42,7 @@ class Tally:
         self.flicker = FlickerCounts(classes)
         self.cells = {'free': 0, 'occupied': 0, 'unknown': 0}
         self.grid_truth: dict[str, int] = {}
+        self.grid_spec: list[float] = []
         self.grids = 0
 
     def _arrays(self) -> dict[str, tuple[Any, str]]:
@@ -70,6 +73,7 @@ class Tally:
             'grids': self.grids,
             'cells': self.cells,
             'grid_truth': self.grid_truth,
+            'grid_spec': self.grid_spec,
             **{
                 name: getattr(holder, attribute).tolist()
                 for name, (holder, attribute) in self._arrays().items()
@@ -80,9 +84,8 @@ class Tally:
     def from_dict(cls, data: dict[str, Any]) -> Tally:
         """Build from what ``to_dict`` gave."""
         tally = cls(LabelSet.from_dict(data['label_set']))
-        for name in ('frames', 'scored', 'compared', 'grids', 'cells', 'grid_truth'):
-            value = data[name]
-            setattr(tally, name, dict(value) if isinstance(value, dict) else value)
+        for name in ('frames', 'scored', 'compared', 'grids', 'cells', 'grid_truth', 'grid_spec'):
+            setattr(tally, name, copy.copy(data[name]))
         for name, (holder, attribute) in tally._arrays().items():
             setattr(holder, attribute, np.array(data[name], np.int64))
         return tally
@@ -97,6 +100,7 @@ class Tally:
             raise DatasetError(
                 f'counts of the classes {self.labels.names} and {other.labels.names} do not add up'
             )
+        self.grid_spec = self.grid_spec or other.grid_spec
         for name in ('frames', 'scored', 'compared', 'grids'):
             setattr(self, name, getattr(self, name) + getattr(other, name))
         for mine, theirs in ((self.cells, other.cells), (self.grid_truth, other.grid_truth)):

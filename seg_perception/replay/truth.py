@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import re
 import zlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 from nav_msgs.msg import OccupancyGrid
 from rclpy.serialization import deserialize_message
-from sensor_msgs.msg import Image
+from sensor_msgs.msg import Image, PointCloud2
 
-from seg_perception.core.errors import DatasetError
+from seg_perception.core.errors import DatasetError, ImageError
+from seg_perception.core.grid import GridSpec
 from seg_perception.core.labels import LabelSet
 from seg_perception.ros.bag_cameras import BagCamera, BagFrame
 from seg_perception.ros.bag_reader import BagReader
+from seg_perception.ros.instance_messages import read_ids
 from seg_perception.ros.messages import stamp_ns
 from seg_perception.ros.sources import natural_key
 
@@ -25,26 +28,40 @@ from seg_perception.ros.sources import natural_key
 TOLERANCE_NS = 2_000_000
 #: Topics of a recorded simulation.
 SIM_MASK, SIM_INSTANCES = '/truth/mask', '/truth/instances'
-SIM_GRID, SIM_VISIBLE = '/truth/grid', '/truth/visible'
-_MASKS = {'mono8': np.uint8, '8UC1': np.uint8, 'mono16': np.uint16, '16UC1': np.uint16}
+SIM_GRID, SIM_VISIBLE, SIM_CONTACTS = '/truth/grid', '/truth/visible', '/truth/contacts'
+
+
+@dataclass(frozen=True)
+class CellTruth:
+    """What is true about the ground, as ``evaluation.grid.GridTruth`` has it.
+
+    Attributes:
+        spec: the cells' grid in the robot's frame.
+        cells: int8 [spec.height, spec.width]: 0 drivable and clear, 100 not, -1 where a
+            boundary cuts the cell.
+        visible: bool, the camera sees all of the cell's ground.
+        contacts: float32 [n, 2], x, y in m, where seen road ends at a thing.
+    """
+
+    spec: GridSpec
+    cells: np.ndarray
+    visible: np.ndarray
+    contacts: np.ndarray
 
 
 @dataclass(frozen=True)
 class FrameTruth:
-    """What is known of one frame.
+    """What is known of one frame; None where it is not.
 
     Attributes:
-        labels: uint8 [h, w], class ids of the truth's label set, 255 = not labelled; or None.
-        instances: uint16 [h, w], 0 = none; or None.
-        cells: int8 [rows, columns] of the grid's own layout: 0 drivable and clear, 100 not, -1
-            where a boundary cuts the cell; or None.
-        visible: bool [rows, columns], whether the camera sees the cell; or None.
+        labels: uint8 [h, w], class ids of the truth's label set, 255 = not labelled.
+        instances: uint16 [h, w], 0 = none.
+        ground: of the grid.
     """
 
     labels: np.ndarray | None = None
     instances: np.ndarray | None = None
-    cells: np.ndarray | None = None
-    visible: np.ndarray | None = None
+    ground: CellTruth | None = None
 
 
 class Truth:
@@ -96,7 +113,7 @@ class Truth:
         Raises:
             DatasetError: a label map cannot be read.
         """
-        known: dict[str, np.ndarray] = {}
+        known: dict[str, Any] = {}
         for source in self._sources[frame.camera.name]:
             array = source.find(frame)
             if array is not None:
@@ -104,7 +121,11 @@ class Truth:
         if not known:
             return None
         self.matched += 1
-        return FrameTruth(**known)
+        ground = None
+        if {'cells', 'visible', 'contacts'} <= set(known):
+            spec, cells = known['cells']
+            ground = CellTruth(spec, cells, known['visible'][1] == 100, known['contacts'])
+        return FrameTruth(known.get('labels'), known.get('instances'), ground)
 
     def explain(self) -> str:
         """Say why no frame had any truth, for a bag where that happened."""
@@ -121,6 +142,7 @@ def _open(where: str, bag: BagReader, camera: BagCamera, match: str) -> list:
             ('instances', SIM_INSTANCES),
             ('cells', SIM_GRID),
             ('visible', SIM_VISIBLE),
+            ('contacts', SIM_CONTACTS),
         )
         found = [_Topic(bag, topic, kind) for kind, topic in kinds if topic in present]
         if not found:
@@ -194,11 +216,9 @@ class _Topic:
     def __init__(self, bag: BagReader, topic: str, kind: str) -> None:
         self.kind = kind
         self._topic = topic
-        grid = kind in ('cells', 'visible')
+        wanted, message_class, read = _KINDS[kind]
         stamps, self._items = [], []
         types = {t.name: t.type for t in bag.topics}
-        wanted = 'nav_msgs/msg/OccupancyGrid' if grid else 'sensor_msgs/msg/Image'
-        message_class = OccupancyGrid if grid else Image
         if types.get(topic) != wanted:
             raise DatasetError(
                 f'{bag.path}: {topic} is {types.get(topic, "not in the bag")}, the truth must be '
@@ -209,20 +229,21 @@ class _Topic:
                 message = deserialize_message(bytes(recorded.raw), message_class)
             except Exception as error:  # the middleware's own types
                 raise DatasetError(f'{topic}: a message is not a {wanted}: {error}') from error
-            array = _cells(message) if grid else _ids(message, topic)
+            spec, array = read(message, topic)
             stamps.append(stamp_ns(message.header.stamp))
-            self._items.append((array.shape, array.dtype, zlib.compress(array.tobytes(), 1)))
+            packed = zlib.compress(array.tobytes(), 1)
+            self._items.append((spec, array.shape, array.dtype, packed))
         order = np.argsort(np.array(stamps, np.int64), kind='stable')
         self._stamps = np.array(stamps, np.int64)[order]
         self._items = [self._items[i] for i in order]
 
-    def find(self, frame: BagFrame) -> np.ndarray | None:
+    def find(self, frame: BagFrame) -> Any:
         at = _nearest(self._stamps, frame.stamp_ns)
         if at is None:
             return None
-        shape, dtype, data = self._items[at]
+        spec, shape, dtype, data = self._items[at]
         array = np.frombuffer(zlib.decompress(data), dtype).reshape(shape)
-        return array == 100 if self.kind == 'visible' else array
+        return array if spec is None else (spec, array)
 
     def explain(self) -> str:
         first = int(self._stamps[0]) if len(self._stamps) else None
@@ -265,21 +286,34 @@ def _read_ids(file: Path, kind: str) -> np.ndarray:
     return ids
 
 
-def _ids(message: Image, topic: str) -> np.ndarray:
-    dtype = _MASKS.get(message.encoding)
-    if dtype is None:
-        raise DatasetError(
-            f'{topic}: encoding {message.encoding}; a mask of ids is mono8 or mono16'
-        )
-    size = np.dtype(dtype).itemsize
-    rows = np.frombuffer(message.data, np.uint8).reshape(message.height, message.step)
-    order = '>' if message.is_bigendian else '<'
-    ids = rows[:, : message.width * size].copy().view(np.dtype(dtype).newbyteorder(order))
-    return ids.astype(dtype)
+def _ids(message: Image, topic: str) -> tuple[None, np.ndarray]:
+    try:
+        return None, read_ids(message, ('mono8', '8UC1', 'mono16', '16UC1')).copy()
+    except ImageError as error:
+        raise DatasetError(f'{topic}: {error}') from error
 
 
-def _cells(message: OccupancyGrid) -> np.ndarray:
-    return np.array(message.data, np.int8).reshape(message.info.height, message.info.width)
+def _cells(message: OccupancyGrid, _topic: str) -> tuple[GridSpec, np.ndarray]:
+    info = message.info
+    x, y = info.origin.position.x, info.origin.position.y
+    # The message has the resolution in 32 bits.
+    resolution = round(info.resolution, 6)
+    spec = GridSpec(resolution, x, x + info.width * resolution, y, y + info.height * resolution)
+    return spec, np.array(message.data, np.int8).reshape(info.height, info.width)
+
+
+def _points(message: PointCloud2, _topic: str) -> tuple[None, np.ndarray]:
+    points = np.frombuffer(message.data, np.uint8).reshape(-1, message.point_step)
+    return None, points[:, :8].copy().view(np.float32)
+
+
+_KINDS: dict[str, tuple[str, type, Callable]] = {
+    'labels': ('sensor_msgs/msg/Image', Image, _ids),
+    'instances': ('sensor_msgs/msg/Image', Image, _ids),
+    'cells': ('nav_msgs/msg/OccupancyGrid', OccupancyGrid, _cells),
+    'visible': ('nav_msgs/msg/OccupancyGrid', OccupancyGrid, _cells),
+    'contacts': ('sensor_msgs/msg/PointCloud2', PointCloud2, _points),
+}
 
 
 def class_table(truth: LabelSet, model: LabelSet) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""tf2's buffer for a recording: /tf, /tf_static and Odometry of a bag, known from end to end."""
+"""tf2's buffer for a recording: /tf and /tf_static of a bag, known from end to end."""
 
 from __future__ import annotations
 
@@ -15,61 +15,42 @@ from seg_perception.ros.bag_reader import BagReader
 from seg_perception.ros.bag_writer import typestore
 
 TF = 'tf2_msgs/msg/TFMessage'
-ODOMETRY = 'nav_msgs/msg/Odometry'
 
 
-def read_transforms(bag: BagReader, base_frame: str = 'base_link') -> tuple[TransformTree, list]:
+def read_transforms(bag: BagReader) -> tuple[TransformTree, list[str]]:
     """Read every transform of a bag.
-
-    An Odometry topic whose child frame has no parent in /tf takes the place of that transform
-    (odom -> base_link); one without a child frame is that of ``base_frame``.
 
     Returns:
         The tree, and what was wrong with samples that were left out, each told once.
     """
     tree, problems = TransformTree(), dict[str, None]()
-    types = {t.name: t.type for t in bag.topics if t.count}
-    tf = {name for name, kind in types.items() if kind == TF}
+    topics = {t.name for t in bag.topics if t.type == TF and t.count}
     store = typestore()
-
-    def add(stamped: Any, pose: Any, place: Any, child: str, static: bool) -> None:
-        stamp, turn = stamped.stamp, pose
-        try:
-            tree.add(
-                stamped.frame_id,
-                child,
-                stamp.sec * 1_000_000_000 + stamp.nanosec,
-                (place.x, place.y, place.z),
-                (turn.x, turn.y, turn.z, turn.w),
-                static=static,
-            )
-        except ExtrinsicsError as error:
-            problems[str(error)] = None
-
-    for recorded in bag.messages(tf) if tf else ():
+    for recorded in bag.messages(topics) if topics else ():
         static = recorded.topic.rpartition('/')[2] == 'tf_static'
-        for item in _decode(store, recorded, problems, 'transforms'):
-            t = item.transform
-            add(item.header, t.rotation, t.translation, item.child_frame_id, static)
-    known = {frame for frame in tree.frames if tree.has_parent(frame)}
-    odometry = sorted(name for name, kind in types.items() if kind == ODOMETRY)
-    for topic in odometry[:1]:  # several would be several estimates of the same motion
-        for recorded in bag.messages({topic}):
-            for item in _decode(store, recorded, problems):
-                child = item.child_frame_id or base_frame
-                if child.lstrip('/') not in known:
-                    pose = item.pose.pose
-                    add(item.header, pose.orientation, pose.position, child, False)
+        try:
+            message = store.deserialize_cdr(bytes(recorded.raw), recorded.type)
+        except Exception as error:  # rosbags raises whatever its generated parser does
+            problems[f'{recorded.topic}: not a {recorded.type} ({error})'] = None
+            continue
+        for item in message.transforms:
+            try:
+                _add(tree, item, static)
+            except ExtrinsicsError as error:
+                problems[str(error)] = None
     return tree, list(problems)
 
 
-def _decode(store: Any, recorded: Any, problems: dict, field: str = '') -> list:
-    try:
-        message = store.deserialize_cdr(bytes(recorded.raw), recorded.type)
-    except Exception as error:  # rosbags raises whatever its generated parser does
-        problems[f'{recorded.topic}: not a {recorded.type} ({error})'] = None
-        return []
-    return list(getattr(message, field)) if field else [message]
+def _add(tree: TransformTree, item: Any, static: bool) -> None:
+    stamp, place, turn = item.header.stamp, item.transform.translation, item.transform.rotation
+    tree.add(
+        item.header.frame_id,
+        item.child_frame_id,
+        stamp.sec * 1_000_000_000 + stamp.nanosec,
+        (place.x, place.y, place.z),
+        (turn.x, turn.y, turn.z, turn.w),
+        static=static,
+    )
 
 
 class RecordedBuffer:
