@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
+import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -79,7 +80,7 @@ def plan(frames: int, drives: int = 8) -> list[Drive]:
     moving = [Drive(FIRST_SEED + k, n, 1.0 + 0.5 * k) for k, n in enumerate(shares) if n]
     still = max(frames // 20, 2)
     return moving + [
-        Drive(FIRST_SEED + 50 + k, still, still=True) for k in range(len(moving) // 2)
+        Drive(FIRST_SEED + 50 + k, still, still=True) for k in range(max(len(moving) // 2, 1))
     ]
 
 
@@ -116,9 +117,8 @@ def frames_of(
 
 def _render(drive: Drive, home: Path, progress: Callable[[int], None] | None) -> None:
     scene = drive.scene()
-    making = home.with_name(f'{home.name}.partial')
-    shutil.rmtree(making, ignore_errors=True)
-    making.mkdir(parents=True)
+    home.parent.mkdir(parents=True, exist_ok=True)
+    making = Path(tempfile.mkdtemp(prefix=f'{home.name}.', dir=home.parent))
     poses, frame = [], None
     shake = SHAKE if drive.still else 0.0
     for frame in simulator.frames(
@@ -142,8 +142,10 @@ def _render(drive: Drive, home: Path, progress: Callable[[int], None] | None) ->
         'T_odom_base': poses,
     }
     (making / 'drive.json').write_text(json.dumps(facts), encoding='utf-8')
-    shutil.rmtree(home, ignore_errors=True)
-    making.rename(home)
+    try:
+        making.rename(home)
+    except OSError:  # somebody else was as far
+        shutil.rmtree(making)
 
 
 def _digest(drive: Drive) -> str:
