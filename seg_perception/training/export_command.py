@@ -24,12 +24,26 @@ def add_export(subparsers: Any) -> None:
     """Register ``export`` with the main parser's sub-parsers."""
     parser = subparsers.add_parser(
         'export',
-        help='make a deployed bundle of a checkpoint',
-        description='Export the averaged weights as a bundle with pre- and post-processing in '
-        'the graph. It is compared with torch on real pictures and refused if it differs.',
+        help='make a deployed bundle of a checkpoint or of published weights',
+        description='Export the averaged weights (or published ones) as a bundle with pre- and '
+        'post-processing in the graph. It is compared with torch on real pictures and refused '
+        'if it differs.',
     )
     add = parser.add_argument
-    add('--checkpoint', type=Path, required=True)
+    which = parser.add_mutually_exclusive_group(required=True)
+    which.add_argument('--checkpoint', type=Path, help='that seg-perception train wrote')
+    which.add_argument(
+        '--pretrained',
+        metavar='NAME',
+        help='published weights, e.g. segformer_b0_cityscapes; an unknown name lists all',
+    )
+    add('--weights', type=Path, help='of --pretrained: this file or folder instead of a download')
+    add('--labels', help='of --pretrained: label set, where --weights has other classes')
+    add(
+        '--accept-licence',
+        action='store_true',
+        help='use --pretrained weights that forbid commercial use, for what they allow',
+    )
     add('--output', type=Path, help="the bundle's folder; default models/<name of the run>")
     add('--pictures', type=Path, help='folder to compare on; default: the validation pictures')
     add('--overwrite', action='store_true', help='replace a bundle; keeps its README')
@@ -68,32 +82,28 @@ def run_export(args: argparse.Namespace) -> int:
     """Export; return 0 when the bundle was written."""
     import_torch()
     from seg_perception.core.labels import LabelSet
-    from seg_perception.training.trainer import load_network
+    from seg_perception.training.origin import find_origin
     from seg_perception.zoo.bundle import check_engines, write
     from seg_perception.zoo.export import export
     from seg_perception.zoo.registry import architecture
 
-    model, config, step = load_network(args.checkpoint)
-    if set(config.licence) != {'weights', 'data'}:
-        raise ExportError(
-            f"{args.checkpoint}: its configuration names no 'licence' of weights and data; "
-            'a bundle must say on what terms it may be used'
-        )
-    labels = LabelSet.named(config.labels)
-    multiple = architecture(config.architecture).multiple
-    default_size = args.size or args.default_size or config.default_size
-    folder = args.pictures or _validation(config.validation, '--pictures') / 'images'
+    origin = find_origin(args)
+    labels = LabelSet.named(origin.labels)
+    multiple = architecture(origin.architecture).multiple
+    default_size = args.size or args.default_size or origin.default_size
+    folder = args.pictures or _validation(origin.validation, '--pictures') / 'images'
     pictures = read_pictures(folder, multiple, default_size, args.size is not None, COMPARED)
-    form = _form(args, config.validation, labels, multiple, default_size)
-    exported = export(model, config.architecture, labels.names, pictures, config.options, form)
+    form = _form(args, origin.validation, labels, multiple, default_size)
+    exported = export(
+        origin.model, origin.architecture, labels.names, pictures, origin.options, form
+    )
     bundle = write(
-        args.output or Path('models') / config.name,
+        args.output or Path('models') / origin.name,
         exported,
-        labels=config.labels,
+        labels=origin.labels,
         default_size=default_size,
-        licence={'code': 'Apache-2.0', **config.licence},
-        source=f'seg-perception train, configuration {config.name}, seed {config.seed}, '
-        f'step {step}, averaged weights',
+        licence={'code': 'Apache-2.0', **origin.licence},
+        source=origin.source,
         overwrite=args.overwrite,
         check=lambda made: check_engines(made, pictures[0]),
     )
@@ -176,7 +186,7 @@ def scorer(root: Path, labels: LabelSet, size: tuple[int, int]) -> Score:
 def _validation(folder: str | None, option: str) -> Path:
     if folder is None:
         raise ExportError(
-            f'the configuration names no validation folder: name a folder with {option}'
+            f'there is no validation folder to take pictures from: name a folder with {option}'
         )
     return Path(folder)
 

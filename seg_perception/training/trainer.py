@@ -89,7 +89,10 @@ class Trainer:
         self._build(accept_licence)
         self.average = {key: value.clone() for key, value in self.model.state_dict().items()}
         self.optimizer = assembly.make_optimizer(self.model, config, self.encoder_name)
-        self.scaler = torch.amp.GradScaler(self.device.type, enabled=config.precision == 'fp16')
+        # From 2^10: the usual 2^16 overflows in the first steps, which are then skipped.
+        self.scaler = torch.amp.GradScaler(
+            self.device.type, init_scale=2.0**10, enabled=config.precision == 'fp16'
+        )
         self.step = 0
         self.seconds = 0.0
         self.sources = [Source(self._dataset(entry), entry['share']) for entry in config.data]

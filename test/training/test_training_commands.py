@@ -8,13 +8,14 @@ torch = pytest.importorskip('torch', reason='needs torch: pip install -r require
 pytest.importorskip('segmentation_models_pytorch', reason='see requirements/train.txt')
 pytest.importorskip('albumentations', reason='see requirements/train.txt')
 
-from seg_perception.core.errors import ExportError  # noqa: E402
+from seg_perception.core.errors import ExportError, ModelError  # noqa: E402
 from seg_perception.evaluation.commands import add_commands as add_evaluation  # noqa: E402
 from seg_perception.evaluation.dataset import FolderDataset  # noqa: E402
 from seg_perception.runtime.bundle import Bundle  # noqa: E402
 from seg_perception.training.commands import add_commands  # noqa: E402
 from seg_perception.training.scoring import score_module  # noqa: E402
 from seg_perception.training.trainer import CHECKPOINT, load_network  # noqa: E402
+from seg_perception.zoo.registry import build  # noqa: E402
 
 
 def run(*arguments):
@@ -75,3 +76,26 @@ def test_a_bundle_without_terms_is_not_written(street, tmp_path):
     with pytest.raises(ExportError, match='licence'):
         run('export', '--checkpoint', tmp_path / 'run' / CHECKPOINT, '--output', tmp_path / 'b')
     assert not (tmp_path / 'b').exists()
+
+
+def test_published_weights_become_a_bundle_that_says_under_what_terms(street, tmp_path):
+    safetensors = pytest.importorskip('safetensors.torch', reason='see requirements/train.txt')
+    network = build('segformer_b0', 19)
+    safetensors.save_file(network.state_dict(), tmp_path / 'model.safetensors')
+    export = ('export', '--pretrained', 'segformer_b0_cityscapes')
+    weights = ('--weights', tmp_path / 'model.safetensors', '--default-size', '96x128')
+    output = ('--output', tmp_path / 'bundle', '--pictures', street / 'images')
+    with pytest.raises(ModelError, match='--accept-licence'):
+        run(*export, *weights, *output)
+    assert not (tmp_path / 'bundle').exists()
+    run(*export, *weights, *output, '--accept-licence')
+    bundle = Bundle.load(tmp_path / 'bundle')
+    assert len(bundle.labels) == 19
+    assert 'non-commercial' in bundle.licence['weights']
+    assert 'Cityscapes' in bundle.licence['data']
+    assert 'from a file' in bundle.source
+
+
+def test_options_of_published_weights_with_a_checkpoint(tmp_path):
+    with pytest.raises(ExportError, match='belong to --pretrained'):
+        run('export', '--checkpoint', tmp_path / 'c.pt', '--labels', 'camvid')
