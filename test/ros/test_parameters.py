@@ -3,6 +3,7 @@
 import dataclasses
 import re
 
+import numpy as np
 import pytest
 import yaml
 from helpers import spin_until
@@ -128,6 +129,20 @@ def test_empty_class_roles(with_arguments, empty):
         ('free_share:=0.1', 'free_share'),
         ('stale_after:=.nan', 'stale_after'),
         ('camera_pose.pitch:=.inf', 'camera_pose.pitch'),
+        ('odometry.source:=gps', "'odometry.source' is 'gps'; it must be one of auto, tf, topic"),
+        ('odometry.frame_id:=/odom', 'leading slash'),
+        ('fusion.decay_free:=0.0', 'fusion.decay_free'),
+        ('grid.publish_in:=map', 'one of auto, odom, base'),
+        ('grid.slope_pitch:=1.5', 'grid.slope_pitch'),
+        ('quality.max_saturated:=1.5', 'quality.max_saturated'),
+        ('scan.angle_min:=2.0', r"'scan.angle_min' \(2\) must be below 'scan.angle_max'"),
+        ("cameras:=['front', 'front']", "'front' twice"),
+        ("cameras:=['front left']", 'topics are named by it'),
+        ("cameras:=['1st']", 'a letter, then letters'),
+        ("camera_poses:=['left:0,0,1,0,0,0']", "names 'left', which is not one of 'cameras'"),
+        ("camera_poses:=['left:0,0,1']", 'x,y,height,roll,pitch,yaw'),
+        ("camera_poses:=['left:0,0,-1,0,0,0']", 'height above 0'),
+        ("camera_poses:=['left:0,0,.nan,0,0,0']", 'height above 0'),
     ],
 )
 def test_wrong_values_at_start_name_the_parameter(with_arguments, setting, says):
@@ -297,6 +312,53 @@ def test_an_instance_is_valid_or_refused_never_anything_else(values):
         return
     assert p.grid_spec.width >= 1
     assert 0 <= p.projection.min_confidence <= 1
+
+
+def test_mountings_of_several_cameras():
+    p = SegmentationParameters(
+        cameras=('front', 'left'),
+        camera_poses=('left: 0.3, 0.5, 1.2, 0.0, 0.1, 1.57',),
+        camera_pose_height=1.4,
+    )
+    assert p.mounting_of('left') == (0.3, 0.5, 1.2, 0.0, 0.1, 1.57)
+    assert p.mounting_of('front') == p.mounting == (0.0, 0.0, 1.4, 0.0, 0.0, 0.0)
+    np.testing.assert_allclose(p.mounting.pose()[:3, 3], (0.0, 0.0, 1.4))
+
+
+@pytest.mark.parametrize(
+    ('values', 'says'),
+    [
+        ({'grid_publish_in': 'odom'}, "'grid.publish_in' is odom, but 'odometry.source' is none"),
+        ({'tilt_source': 'odometry'}, "'tilt.source' is odometry, but"),
+    ],
+)
+def test_what_needs_odometry_is_refused_without(values, says):
+    with pytest.raises(ParameterError, match=says):
+        SegmentationParameters(odometry_source='none', **values)
+    SegmentationParameters(odometry_source='auto', **values)
+
+
+def test_fusion_quality_and_slope_take_all_parameters():
+    p = SegmentationParameters(
+        fusion_decay_free=1.0,
+        fusion_decay_static=2.0,
+        fusion_decay_moving=3.0,
+        stale_after=0.7,
+        quality_min_highlight=1.0,
+        quality_recovery=9.0,
+        grid_slope_pitch=0.1,
+        grid_slope_offset=-0.2,
+        grid_graded=True,
+        occlusion=False,
+    )
+    fusion, quality, projection = p.fusion, p.quality_limits, p.projection
+    assert (fusion.decay_free, fusion.decay_static, fusion.decay_moving) == (1.0, 2.0, 3.0)
+    assert fusion.stale_after == 0.7
+    assert (quality.min_highlight, quality.recovery) == (1.0, 9.0)
+    assert (projection.graded, projection.occlusion) == (True, False)
+    assert p.plane.height_at(np.array(0.0), np.array(0.0)) == pytest.approx(-0.2, abs=2e-3)
+    assert p.plane.height_at(np.array(10.0), np.array(0.0)) == pytest.approx(-1.2, abs=0.02)
+    assert p.scan_range_max == pytest.approx(np.hypot(40.0, 10.0))
 
 
 def test_projection_takes_all_thresholds():
