@@ -35,6 +35,10 @@ setup(
         'bags': ['rosbags'],
         'import': ['onnx'],
         'simulation': ['panda3d'],
+        'train': [
+            *('torch', 'torchvision', 'segmentation_models_pytorch', 'albumentations'),
+            *('transformers', 'safetensors', 'huggingface_hub', 'tensorboard'),
+        ],
         'cluster': ['ray'],
     },
     zip_safe=True,
