@@ -59,9 +59,9 @@ class FusionOptions:
     """
 
     hit: float = 1.8
-    miss: float = 0.9
+    miss: float = 0.6
     most: float = 3.6
-    free_at: float = 1.6
+    free_at: float = 0.5
     occupied_at: float = 1.5
     hold: float = 0.4
     decay_free: float = 2.0
@@ -341,9 +341,18 @@ class GridFusion:
         kinds = cv2.warpAffine(observation.kinds, to_base, size, flags=_NEAREST, borderValue=0)
         free, occupied = kinds == FREE, (kinds == OCCUPIED) | (kinds == OCCUPIED_MOVING)
         options, log_odds = self.options, self._log_odds[part]
-        # An obstacle, or something that may have moved in, begins from "never seen free".
-        floor = (kinds >= OCCUPIED).view(np.int8) - np.int8(1)  # 0 or -1
+        # Where something that moves stood and ground is seen, it has gone: forget most of it.
+        gone = free & (self._state[part] == OCCUPIED_MOVING)
+        if gone.any():
+            log_odds[gone] = np.minimum(log_odds[gone], _whole(options.miss))
+        # An obstacle begins from "never seen free".
+        floor = occupied.view(np.int8) - np.int8(1)  # 0 or -1
         np.maximum(log_odds, floor.astype(np.int16) << 15, out=log_odds)
+        # So does what may have moved in, when seen twice.
+        doubted = (kinds == HIDDEN) & (log_odds < 0)
+        if doubted.any():
+            kept = np.maximum(log_odds[doubted], -_whole(options.free_at))
+            log_odds[doubted] = kept + _whole((1 - options.hold) * options.free_at * 0.7)
         log_odds += occupied * _whole(options.hit) - free * _whole(options.miss)
         np.maximum(log_odds, -_whole(options.hit + options.miss), out=log_odds)
         np.minimum(log_odds, _whole(options.most), out=log_odds)

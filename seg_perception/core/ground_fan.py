@@ -21,12 +21,14 @@ from seg_perception.core.camera import CameraModel
 from seg_perception.core.grid import GridSpec, GroundPlane
 
 #: Nodes at most; beyond it they are set wider apart and read more pixels each.
-_MAX_NODES = 180_000
+_MAX_NODES = 250_000
 _MAX_BOX = 4000  # nodes of a cell; only cells at the camera's very foot have more
 _COARSE = 4  # pixels are worked out for every so many nodes, and interpolated between
 _PROBES = 72  # rays along the picture's width and height that the fan is laid out by
 _MARGIN = 0.06  # rad by which the fan is wider than the view, so that the camera may turn a bit
-_FAR_STEP, _NEAR_STEP, _SIDE_STEP = 0.5, 1.0, 1.0  # pixels between nodes
+_FAR_STEP, _STEP, _MAX_STEP = 0.6, 1.0, 6.0  # pixels between nodes along a bearing
+_MAX_ACROSS = 2.0  # and between bearings
+_ACROSS, _ALONG = 1 / 1.5, 1 / 2.5  # of a cell's side: closer nodes tell nothing new
 _OVERLAP = 0.5  # rad by which a full circle overlaps itself: no cell is cut in two
 
 
@@ -40,6 +42,7 @@ class CellBoxes:
         sample: intp, flat index of the node in the middle of the far side.
         coarse: intp, flat index of the coarse node near it.
         nodes: float32, how many nodes the cell has.
+        border: float32, how many of them lie around it rather than in it.
         covered: bool, the whole cell lies within the fan.
     """
 
@@ -48,6 +51,7 @@ class CellBoxes:
     sample: np.ndarray
     coarse: np.ndarray
     nodes: np.ndarray
+    border: np.ndarray
     covered: np.ndarray
 
     def sums(self, table: np.ndarray) -> np.ndarray:
@@ -69,7 +73,6 @@ class Fan:
         height: of the camera above it, m.
         bearings: float64 [nb], rad, evenly growing; may run past pi.
         ranges: float64 [nr], m, growing.
-        step: pixels between nodes at most, 1 or more.
         row_step: float64 [nr], pixels from a node to the next on its bearing, about.
         side_step: pixels from a bearing to the next, about.
         rotation: float64 [3, 3], of the camera it was laid out for.
@@ -80,7 +83,6 @@ class Fan:
     height: float
     bearings: np.ndarray
     ranges: np.ndarray
-    step: float
     row_step: np.ndarray
     side_step: float
     rotation: np.ndarray
@@ -117,8 +119,9 @@ def lay_out(
     if probes is None:
         return None
     start, span = _span(probes.bearings)
-    side = _SIDE_STEP / probes.per_bearing
     angles, steps = _angles(probes, height, grid)
+    fine = _ACROSS * grid.resolution / (height * math.tan(angles[-1])) * probes.per_bearing
+    side = float(np.clip(fine, _STEP, _MAX_ACROSS)) / probes.per_bearing
     # Scale both ways alike until the number of nodes is bearable.
     wanted = (span / side) * steps[-1]
     scale = max(1.0, math.sqrt(wanted / _MAX_NODES))
@@ -131,13 +134,12 @@ def lay_out(
     boxes = _boxes(grid, origin, bearings, ranges)
     if not boxes.cells.size:
         return None
-    row_step = scale * np.gradient(np.interp(at, angles, _pixels(probes, angles)))
+    row_step = np.gradient(np.interp(at, angles, _pixels(probes, angles)))
     return Fan(
         origin,
         height,
         bearings,
         ranges,
-        scale,
         np.maximum(row_step, 0.1),
         float(bearings[1] - bearings[0]) * probes.per_bearing,
         pose[:3, :3].copy(),
@@ -311,7 +313,8 @@ def _angles(probes: _Probes, height: float, grid: GridSpec) -> tuple[np.ndarray,
     middle = (edges[1:] + edges[:-1]) / 2
     # m of ground that a pixel shows
     ground = height / np.cos(middle) ** 2 * np.diff(edges) / np.diff(pixels)
-    step = np.where(ground < grid.resolution / 2, _NEAR_STEP, _FAR_STEP)
+    step = np.clip(_ALONG * grid.resolution / ground, _STEP, _MAX_STEP)
+    step[ground > grid.resolution] = _FAR_STEP
     return edges, np.concatenate([[0], np.cumsum(np.diff(pixels) / step)])
 
 
@@ -367,12 +370,14 @@ def _boxes(
     nr = len(ranges)
     top, bottom = first * (nr + 1), (last + 1) * (nr + 1)
     middle = (first + last) // 2
+    nodes = (last - first + 1) * (far - near + 1)
     return CellBoxes(
         cells,
         (top + near, top + far + 1, bottom + near, bottom + far + 1),
         middle * nr + far,
         middle // _COARSE * ((nr - 1) // _COARSE + 1) + far // _COARSE,
-        ((last - first + 1) * (far - near + 1)).astype(np.float32),
+        nodes.astype(np.float32),
+        (nodes - np.maximum((last - first) * (far - near), 1)).astype(np.float32),
         covered[cells],
     )
 

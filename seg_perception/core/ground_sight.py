@@ -33,6 +33,8 @@ _REACH, _CLEARANCE = 3.0, 1.0
 _HIDDEN_DEPTH = 8.0
 #: Pixels along and across a bearing in which a contact must be confirmed.
 _ALONG, _ACROSS = 6.0, 2.0
+#: (u, v) of the pixels around one, the nearest first.
+_AROUND = np.array(sorted(((u, v) for u in (-1, 0, 1) for v in range(-3, 4)), key=np.linalg.norm))
 
 
 def pixel_codes(
@@ -98,12 +100,12 @@ class Looker:
 
     Attributes:
         fan: the bearings.
-        bracket: int16 [nb, nr, 2], in the rows in use: the pixel (u, v) that is the lower right
-            of the four around a node; far outside where the picture shows no node.
+        pixel_at: int16 [nb, nr, 2], in the rows in use: the pixel (u, v) that shows each node;
+            far outside where none does.
     """
 
     fan: Fan
-    bracket: np.ndarray
+    pixel_at: np.ndarray
 
     def look(
         self,
@@ -145,9 +147,9 @@ class Looker:
     ) -> tuple[np.ndarray, np.ndarray]:
         """Return (v, u), int64 [n] each: the worst of the pixels around nodes (bearing, at)."""
         h, w = codes.shape
-        u, v = self.bracket[bearings, at].T.astype(np.int64)
-        us = np.clip(np.stack([u - 1, u, u - 1, u]), 0, w - 1)
-        vs = np.clip(np.stack([v - 1, v - 1, v, v]), 0, h - 1)
+        u, v = self.pixel_at[bearings, at].T.astype(np.int64)
+        us = np.clip(u + _AROUND[:, :1], 0, w - 1)
+        vs = np.clip(v + _AROUND[:, 1:], 0, h - 1)
         pick = codes[vs, us].argmax(axis=0), np.arange(len(at))
         return vs[pick], us[pick]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from dataclasses import dataclass, field
 from functools import partial
@@ -26,6 +27,7 @@ from seg_perception.core.ground_sight import (
     FOOTPRINT_MOVING,
     HIDDEN_BEHIND,
     NOTHING,
+    SHADE,
     Looker,
     Sight,
     pixel_codes,
@@ -63,6 +65,7 @@ class View:
     pixels: np.ndarray
     _looker: Looker
     _rows: slice
+    _zones: list[tuple[int, slice]]
     _limits: tuple[ProjectionOptions, np.ndarray, np.ndarray] | None = field(
         default=None, repr=False
     )
@@ -95,11 +98,10 @@ class View:
         if not pixels.any():
             return None
         complete = fan.boxes.covered & (seen == fan.boxes.nodes) & (pixels > 0)
-        # Rounding to the nearest after adding a half: the pixels' grid, moved by one.
         at, _ = cv2.convertMaps(  # type: ignore[call-overload]  # both maps are in the first
-            uv + np.float32(0.5), None, cv2.CV_16SC2, nninterpolation=True
+            uv, None, cv2.CV_16SC2, nninterpolation=True
         )
-        return cls(grid, complete, pixels, Looker(fan, at), slice(first, last))
+        return cls(grid, complete, pixels, Looker(fan, at), slice(first, last), _zones(fan))
 
     @property
     def visible_cells(self) -> int:
@@ -145,16 +147,19 @@ class View:
         return self._observation(nodes, sight, free, occupied, values)
 
     def _read(self, codes: np.ndarray) -> np.ndarray:
-        """Return uint8 [nb, nr]: the worst code of the pixels around each node."""
-        wide = cv2.copyMakeBorder(codes, 1, 1, 1, 1, cv2.BORDER_REPLICATE)
-        rows = np.maximum(wide[:-1], wide[1:])
-        worst = np.maximum(rows[:, :-1], rows[:, 1:])
-        # Nodes wider apart than a pixel read more pixels each, so that none is left out.
-        wider = math.ceil(self._looker.fan.step - 1 - 1e-9)
-        if wider > 0:
-            size = 2 * ((wider + 1) // 2) + 1
-            worst = cv2.dilate(worst, np.ones((size, size), np.uint8))
-        return _pick(worst, self._looker.bracket, NOTHING)
+        """Return uint8 [nb, nr]: the code of the pixel at each node, or what stands beside it.
+
+        What stands is seen from a pixel farther: where it meets the ground is known to a pixel
+        only, and no thin thing may slip between nodes.
+        """
+        pixel_at = self._looker.pixel_at
+        _, stands = cv2.threshold(codes, SHADE - 1, 0, cv2.THRESH_TOZERO)
+        nodes = np.empty(pixel_at.shape[:2], np.uint8)
+        for reach, part in self._zones:
+            size = 2 * reach + 1
+            wide = cv2.dilate(stands, np.ones((size, size), np.uint8))
+            nodes[:, part] = _pick(cv2.max(codes, wide), pixel_at[:, part], NOTHING)
+        return nodes
 
     def _thresholds(self, options: ProjectionOptions) -> tuple[np.ndarray, np.ndarray]:
         """Return float32 [V]: nodes that may miss in a free cell, nodes that make it occupied."""
@@ -165,7 +170,10 @@ class View:
             # A blob of n pixels is seen from nodes up to half a pixel around it.
             blob = np.float32((math.sqrt(options.obstacle_pixels) + 1) ** 2)
             enough = blob * nodes / np.maximum(self.pixels, np.float32(1e-3))
-            too_many = np.minimum(nodes * np.float32(options.occupied_share), enough)
+            # Half the nodes around a cell that borders on an obstacle show it, too.
+            border = self._looker.fan.boxes.border
+            share = nodes * np.float32(options.occupied_share) + border / 2
+            too_many = np.minimum(share, enough + border / 4)
             too_many -= np.float32(1e-4)
             np.maximum(too_many, np.float32(0.5), out=too_many)
             too_many[self.pixels == 0] = np.inf
@@ -186,8 +194,7 @@ class View:
         """Return int8 [V]: the mean cost of the pixels that decide each cell, -1 for none."""
         cost = cv2.LUT(labels, classes.costs).astype(np.float32)
         cost += (1 - confidence / np.float32(255)) * (_UNSURE_COST - cost)
-        cost = cv2.copyMakeBorder(np.rint(cost).astype(np.uint8), 1, 1, 1, 1, cv2.BORDER_REPLICATE)
-        at = _pick(cost, self._looker.bracket, 0)
+        at = _pick(np.rint(cost).astype(np.uint8), self._looker.pixel_at, 0)
         drivable = nodes < NOTHING
         blocks = (nodes == FLAT) | (nodes == FOOTPRINT_CODE) | (nodes == FOOTPRINT_MOVING)
         if sight is not None:
@@ -224,6 +231,13 @@ class View:
         fan = self._looker.fan
         find = None if sight is None else partial(sight.contacts, fan)
         return GroundObservation(self.grid, cells, kinds, find)
+
+
+def _zones(fan: Fan) -> list[tuple[int, slice]]:
+    """Return ranges of nodes, and how many pixels around it each must read to leave none out."""
+    reach = np.maximum(np.ceil(np.hypot(fan.row_step, fan.side_step) / 2 - 0.5), 1).astype(int)
+    cuts = [0, *(np.flatnonzero(np.diff(reach)) + 1).tolist(), len(reach)]
+    return [(int(reach[a]), slice(a, b)) for a, b in itertools.pairwise(cuts)]
 
 
 def _pick(picture: np.ndarray, pixels: np.ndarray, outside: int) -> np.ndarray:
