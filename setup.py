@@ -25,6 +25,7 @@ setup(
     maintainer='seg_perception maintainers',
     maintainer_email='seg_perception@example.org',
     packages=find_packages(include=[NAME, f'{NAME}.*']),
+    package_data={f'{NAME}.replay': ['*.j2']},
     python_requires='>=3.10',
     # rclpy and the message packages come with ROS; the pip install names them in
     # requirements/runtime.txt, so that a ROS machine's own are never shadowed.
@@ -33,6 +34,8 @@ setup(
         'runtime': ['onnxruntime', 'openvino', 'opencv-python-headless', 'edgefirst-tracker'],
         'gpu': ['onnxruntime-gpu[cuda,cudnn]', 'opencv-python-headless', 'edgefirst-tracker'],
         'bags': ['rosbags'],
+        'replay': ['rosbags', 'matplotlib', 'jinja2'],
+        'view': ['rosbags', 'rerun-sdk'],
         'import': ['onnx'],
         'simulation': ['panda3d'],
         'train': [
