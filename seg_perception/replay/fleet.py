@@ -82,12 +82,14 @@ def _is_split(files: list[Path]) -> bool:
 
 def tasks_for(bags: Sequence[Path], output: Path) -> list[Task]:
     """Give each bag a folder of its own, named as the bag is."""
-    taken: dict[str, int] = {}
+    taken: set[str] = set()
     tasks = []
     for bag in bags:
-        name = bag.resolve().stem if bag.is_file() else bag.resolve().name
-        taken[name] = taken.get(name, 0) + 1
-        folder = name if taken[name] == 1 else f'{name}_{taken[name]}'
+        name = folder = bag.resolve().stem if bag.is_file() else bag.resolve().name
+        number = 2
+        while folder in taken:
+            folder, number = f'{name}_{number}', number + 1
+        taken.add(folder)
         tasks.append(Task(bag, output / 'bags' / folder))
     return tasks
 

@@ -1,0 +1,97 @@
+"""The report: one file that needs no network, and looks like a page in a real browser."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import subprocess
+
+import cv2
+import numpy as np
+import pytest
+import replay_bags as rb
+
+from seg_perception.replay.run import replay_bag
+from seg_perception.replay.summary import summarize, write_report
+
+BROWSERS = ('chromium', 'chromium-browser', 'google-chrome', 'google-chrome-stable')
+
+
+@pytest.fixture(scope='module')
+def page(tiny_model, tmp_path_factory):
+    """A report with truth, a reference and two models: every section is there."""
+    folder = tmp_path_factory.mktemp('report')
+    rows = rb.drive(5)
+    bag = rb.write(folder / 'a <b> & c', rows)
+    truth = folder / 'truth'
+    truth.mkdir()
+    for index in range(5):
+        stamp = rb.START_NS + index * rb.PERIOD_NS
+        cv2.imwrite(str(truth / f'{stamp}.png'), rb.scene(index + 2 * (index == 3)))
+    options = rb.options(tiny_model, truth=(str(truth),), reference=str(tiny_model))
+    both = type(options)(**{**vars(options), 'models': options.models * 2})
+    result = replay_bag(both, bag, folder / 'out')
+    report = summarize([result])
+    written = write_report(report, folder / 'out', {result['bag']: folder / 'out/pictures'})
+    return report, written
+
+
+def test_the_json_carries_the_numbers_of_the_page(page):
+    report, (json_path, html_path) = page
+    assert json.loads(json_path.read_text()) == json.loads(json.dumps(report))
+    html = html_path.read_text()
+    model = report['models'][0]
+    for key in ('miou', 'drivable_iou', 'boundary_iou', 'agreement', 'flicker', 'ece'):
+        assert f'{100 * model[key]:.1f}' in html, key
+    for name in ('wall', 'road', 'sky'):
+        assert f'{100 * model["iou"][name]:.1f}' in html
+
+
+def test_the_page_needs_no_network_and_escapes_names(page):
+    _, (_, html_path) = page
+    html = html_path.read_text()
+    for address in re.findall(r'(?:src|href|xlink:href)="([^"]*)"', html):
+        assert address.startswith(('data:', '#')), address
+    assert not re.search(r'url\((?!#)', html)
+    assert '@import' not in html
+    assert 'a <b>' not in html
+    assert 'a &lt;b&gt; &amp; c' in html
+    assert '<script' not in html
+    assert html.count('<svg') >= 6
+
+
+def browser() -> str:
+    found = next((path for name in BROWSERS if (path := shutil.which(name))), '')
+    if not found:
+        pytest.skip(f'needs a browser to look at the page with: one of {", ".join(BROWSERS)}')
+    return found
+
+
+def screenshot(html, folder, *options: str) -> np.ndarray:
+    """What a headless browser shows, uint8 [h, w, 3] BGR."""
+    path = folder / 'page.png'
+    command = [browser(), '--headless=new', '--no-sandbox', '--disable-gpu', '--hide-scrollbars']
+    command += [f'--user-data-dir={folder / "profile"}', '--window-size=1240,2400']
+    command += [f'--screenshot={path}', *options, html.as_uri()]
+    done = subprocess.run(command, capture_output=True, timeout=60, check=False)
+    assert path.is_file(), done.stderr.decode(errors='replace')[-2000:]
+    return cv2.imread(str(path))
+
+
+@pytest.mark.parametrize(
+    ('theme', 'options'),
+    [('light', ()), ('dark', ('--blink-settings=preferredColorScheme=0',))],
+)
+def test_a_browser_shows_it_in_light_and_dark(page, tmp_path, theme, options):
+    _, (_, html_path) = page
+    shown = screenshot(html_path, tmp_path, *options)
+    background = shown[5, 5].mean()
+    assert background > 230 if theme == 'light' else background < 40
+    # Text stands out from the ground wherever there is something.
+    grey = cv2.cvtColor(shown, cv2.COLOR_BGR2GRAY).astype(int)
+    assert np.count_nonzero(abs(grey - background) > 100) > 5000
+    # The chart's lines are in the first model's colour of this theme.
+    blue, green, red = {'light': (235, 111, 31), 'dark': (254, 168, 110)}[theme]
+    near = np.abs(shown.astype(int) - (blue, green, red)).max(axis=2) < 30
+    assert near.sum() > 200
