@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Protocol
@@ -61,6 +62,8 @@ class RayExecutor:
     """
 
     def __init__(self, address: str, cpus: int = 1) -> None:
+        # Ray would report its use to its makers; whoever wants that sets the variable.
+        os.environ.setdefault('RAY_USAGE_STATS_ENABLED', '0')
         try:
             import ray
         except ImportError as error:
