@@ -347,7 +347,7 @@ def _boxes(
     row = np.interp(
         np.hypot(xx, yy), ranges, np.arange(len(ranges)), left=-1, right=len(ranges)
     ).astype(np.float32)
-    c = _corners(np.asarray(column))
+    c = _corners(np.asarray(column, np.float32))
     low, high = c.min(axis=0), c.max(axis=0)
     wraps = high - low > turn / 2
     # Cells across the first bearing: count on past a full turn, or from below it.

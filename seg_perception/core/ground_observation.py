@@ -24,6 +24,7 @@ class Contacts:
         bearings: float32 [n], radians from the base frame's x axis about z, growing.
         ranges: float32 [n], m from the origin to the first thing that stands on the ground; inf
             where none was seen.
+        blocked: float32 [n], m to the first thing or ground that can't be driven on; inf: none.
         free_from, free_to: float32 [n], m from the origin: the ground is seen and free between
             them without a gap (equal where nothing is).
         labels: uint8 [n], class ids of what stands there; 255 where nothing does.
@@ -32,6 +33,7 @@ class Contacts:
     origin: tuple[float, float]
     bearings: np.ndarray
     ranges: np.ndarray
+    blocked: np.ndarray
     free_from: np.ndarray
     free_to: np.ndarray
     labels: np.ndarray
@@ -64,3 +66,23 @@ class GroundObservation:
     def unknown(cls, spec: GridSpec) -> GroundObservation:
         """Return the observation of a camera that sees nothing."""
         return cls(spec, spec.unknown(), np.zeros(spec.shape, np.uint8))
+
+
+def first_true(there: np.ndarray) -> np.ndarray:
+    """Return int64 [n]: the first True of each row of bool [n, m], m where there is none."""
+    first = there.argmax(axis=1)
+    first[~there[np.arange(len(there)), first]] = there.shape[1]
+    return first
+
+
+def first_run(there: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return int64 [n] twice: where the first run of True begins in each row, and ends (after it).
+
+    Both are 0 where a row has none.
+    """
+    m = there.shape[1]
+    start = first_true(there)
+    after = ~there & (np.arange(m) >= start[:, None])
+    stop = first_true(after)
+    none = start == m
+    return np.where(none, 0, start), np.where(none, 0, stop)

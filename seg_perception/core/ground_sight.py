@@ -15,7 +15,7 @@ import cv2
 import numpy as np
 
 from seg_perception.core.ground_fan import Fan
-from seg_perception.core.ground_observation import Contacts
+from seg_perception.core.ground_observation import Contacts, first_run, first_true
 from seg_perception.core.labels import DRIVABLE_CODE, OBSTACLE_CODE, GroundTraits
 from seg_perception.core.results import UNLABELLED
 
@@ -76,21 +76,17 @@ class Sight:
 
     def contacts(self, fan: Fan) -> Contacts:
         """Return the same in metres."""
-        n_ranges = self.nodes.shape[1]
-        free = self.nodes < NOTHING
-        start = free.argmax(axis=1)
-        some = free[np.arange(len(free)), start]
-        after = ~free & (np.arange(n_ranges) >= start[:, None])
-        stop = np.where(after.any(axis=1), after.argmax(axis=1), n_ranges) - 1
+        start, stop = first_run(self.nodes < NOTHING)
         ranges = np.append(fan.ranges, np.inf)
-        stop = np.where(some, stop, start)
+        blocked = np.minimum(first_true(self.nodes == FLAT), self.ends)
         return Contacts(
-            (float(fan.origin[0]), float(fan.origin[1])),
-            fan.bearings.astype(np.float32),
-            ranges[self.ends].astype(np.float32),
-            fan.ranges[start].astype(np.float32),
-            fan.ranges[stop].astype(np.float32),
-            self.labels,
+            origin=(float(fan.origin[0]), float(fan.origin[1])),
+            bearings=fan.bearings.astype(np.float32),
+            ranges=ranges[self.ends].astype(np.float32),
+            blocked=ranges[blocked].astype(np.float32),
+            free_from=fan.ranges[start].astype(np.float32),
+            free_to=fan.ranges[np.maximum(stop - 1, start)].astype(np.float32),
+            labels=self.labels,
         )
 
 
@@ -126,13 +122,13 @@ class Looker:
             instances: uint16 [rows, w], or None.
         """
         nb, nr = nodes.shape
-        ends = _first(nodes >= FOOTED)
+        ends = first_true(nodes >= FOOTED)
         at = np.minimum(ends, nr - 1)
         footed = (ends < nr) & (nodes[np.arange(nb), at] == FOOTED)
         if footed.any():
             hanging = self._hanging(ends, footed, codes)
             if hanging.any():
-                ends[hanging] = _first(nodes[hanging] >= DOUBTED)
+                ends[hanging] = first_true(nodes[hanging] >= DOUBTED)
                 at = np.minimum(ends, nr - 1)
         where = self._pixels_at(np.arange(nb), at, codes)
         ids = np.where(ends < nr, labels[where], UNLABELLED).astype(np.uint8)
@@ -244,13 +240,6 @@ class Looker:
         codes = np.repeat(parts.ravel(), lengths.ravel()).reshape(nodes.shape)
         nodes *= codes == 0
         nodes |= codes
-
-
-def _first(there: np.ndarray) -> np.ndarray:
-    """Return int64 [n]: the first True of each row of bool [n, m], m where there is none."""
-    first = there.argmax(axis=1)
-    first[~there[np.arange(len(there)), first]] = there.shape[1]
-    return first
 
 
 def _near_side(bearings: np.ndarray, ranges: np.ndarray, at: np.ndarray) -> np.ndarray:
