@@ -140,7 +140,7 @@ class Trainer:
             wanted.get('factor', 1.0),
             wanted.get('temperature', 1.0),
         )
-        return teacher.to(self.device)
+        return teacher.to(self.device, memory_format=torch.channels_last)
 
     def rate(self, step: int) -> float:
         """Return the learning rate factor (0..1) of a step."""
