@@ -32,7 +32,7 @@ from seg_perception.ros.tilt import Tilt
 from seg_perception.runtime.pipeline import Pipeline, at_size
 
 #: Problems that only a frame which becomes a grid can have, or clear.
-GRID_PROBLEMS = ('transform', 'odometry', 'camera_pose', 'too_slow', 'picture')
+GRID_PROBLEMS = ('transform', 'odometry', 'camera_pose', 'too_slow', 'picture', 'instances')
 
 
 @dataclass(frozen=True)
@@ -182,7 +182,7 @@ class FrameHandler(CameraFrames):
             self._ground.lost(self.camera, header.stamp, p)
             return
         try:
-            motion = self._ground.motion(header.stamp)
+            motion = self._ground.motion(header.stamp, p)
             pose = self._extrinsics.pose(header.frame_id, header.stamp, self.camera)
             pose = self._tilt.correct(pose, header.stamp, motion)
             self._health.set('camera pose from', self._extrinsics.source_of(self.camera))
@@ -260,6 +260,11 @@ class FrameHandler(CameraFrames):
     def _instances_of(self, header: Header, p: SegmentationParameters) -> np.ndarray | None:
         if self._instances is None:
             return None
+        problem = self._instances.problem
+        if problem:
+            self._health.problem('instances', problem, Level.WARN)
+        else:
+            self._health.clear('instances')
         return self._instances.at(stamp_ns(header.stamp), p.instances_timeout)
 
 

@@ -29,10 +29,11 @@ MOTION_DEPTH = 50
 
 
 class SegmentationNode(CameraNode):
-    """Managed node around the pipeline, for one or several cameras; see DESIGN of the topics.
+    """Managed node around the pipeline, for one or several cameras.
 
-    One process, one loaded network: the cameras take turns at it. Deactivation withdraws the
-    grid.
+    One process, one loaded network: the cameras take turns at it. (Their pictures are not
+    batched: deployed graphs take one, and on a CPU three at once take as long as one by one.)
+    Deactivation withdraws the grid.
     """
 
     NO_IMAGE = 'the grid is unknown until the camera is back'
@@ -205,6 +206,8 @@ class SegmentationNode(CameraNode):
         self._tilt.set_parameters(new)
         if self._guard is not None:
             self._guard.configure(new)
+            if new.ground_settings != old.ground_settings:
+                self._ground.interrupt()  # what was free by the old ones need not be now
         if self._active and new.class_roles != old.class_roles:
             self._outputs.publish_labels(self._pipeline.labels)
 

@@ -9,6 +9,8 @@ from dataclasses import replace
 import numpy as np
 from builtin_interfaces.msg import Time
 
+from seg_perception.core.errors import OdometryError
+from seg_perception.core.free_space import FreeSpace, free_space, free_space_of_cells
 from seg_perception.core.grid import GridSpec
 from seg_perception.core.ground_observation import UNKNOWN
 from seg_perception.core.sectors import Sectors, merged
@@ -79,15 +81,23 @@ class SharedGround:
             self._sectors.forget(name)
             self._good.pop(name, None)
 
-    def motion(self, stamp: Time) -> Motion | None:
+    def motion(self, stamp: Time, p: SegmentationParameters) -> Motion | None:
         """Return where the robot stood at a stamp; None where it has no odometry.
 
         Raises:
-            OdometryError: it has, and it is not known; after a jump also what was known before
-                is forgotten.
+            OdometryError: it has, and it is not known, or the stamp is of long ago by it; after
+                a jump also what was known before is forgotten.
         """
         try:
-            return self._odometry.pose(stamp)
+            motion = self._odometry.pose(stamp)
+            lead = 0.0 if motion is None else self._odometry.lead(stamp)
+            if lead > p.stale_after:
+                raise OdometryError(
+                    f'the image is {lead:.2f} s older than the newest odometry, more than '
+                    f"'stale_after' ({p.stale_after:g} s): the camera's clock is off, or its "
+                    'driver keeps a queue'
+                )
+            return motion
         finally:
             reason = self._odometry.take_interruption()
             if reason:
@@ -147,7 +157,12 @@ class SharedGround:
     ) -> tuple[GroundMessages, GridSpec]:
         """Return this frame alone, beside the newest ones of other cameras."""
         cells, now = result.cells, stamp_ns(stamp)
-        if len(self._cameras) > 1:
+        space = None
+        if len(self._cameras) == 1:
+            contacts = None if result.observation is None else result.observation.contacts
+            if wanted.free_space and contacts is not None:
+                space = free_space(contacts)  # finer than its cells
+        else:
             self._alone[camera] = now, cells
             near = {
                 name: seen
@@ -155,7 +170,9 @@ class SharedGround:
                 if abs(now - at) / 1e9 <= MAX_SKEW and seen.shape == cells.shape
             }
             cells = merged(near.values())
-        return self._messages(cells, p.grid_spec, p.grid_frame_id, cells, stamp, wanted, p)
+        if wanted.free_space and space is None:
+            space = free_space_of_cells(cells, p.grid_spec)
+        return self._messages(cells, p.grid_spec, p.grid_frame_id, space, stamp, wanted, p)
 
     def _with_motion(
         self,
@@ -181,30 +198,29 @@ class SharedGround:
         blind = self._blind(p.stale_after)
         cells, spec = fused.cells, fused.spec
         self._sectors.blank(cells, spec, blind, motion.pose if frame == 'odom' else None)
-        base_cells = cells
-        if frame == 'odom' and wanted.free_space:
-            around = self._pipeline.fused(motion.pose, seconds, frame='base')
-            base_cells = p.grid_spec.unknown() if around is None else around.cells
-            self._sectors.blank(base_cells, p.grid_spec, blind)
+        space = None
+        if wanted.free_space:
+            around = fused
+            if frame == 'odom':
+                around = self._pipeline.fused(motion.pose, seconds, frame='base') or result
+                self._sectors.blank(around.cells, around.spec, blind)
+            space = free_space_of_cells(around.cells, around.spec)
         frame_id = p.grid_frame_id if frame == 'base' else motion.frame_id
-        return self._messages(cells, spec, frame_id, base_cells, stamp, wanted, p)
+        return self._messages(cells, spec, frame_id, space, stamp, wanted, p)
 
     def _messages(
         self,
         cells: np.ndarray,
         spec: GridSpec,
         frame_id: str,
-        base_cells: np.ndarray,
+        space: FreeSpace | None,
         stamp: Time,
         wanted: GroundWanted,
         p: SegmentationParameters,
     ) -> tuple[GroundMessages, GridSpec]:
         grid = occupancy_grid(cells, spec, frame_id, stamp)
-        if not wanted.free_space:
+        if space is None:
             return GroundMessages(grid), spec
-        from seg_perception.core.free_space import free_space_of_cells
-
-        space = free_space_of_cells(base_cells, p.grid_spec)
         ground = ground_messages(grid, space, wanted, p.grid_frame_id, p, p.scan_range_max)
         return ground, spec
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 from builtin_interfaces.msg import Time
@@ -12,13 +11,11 @@ from nav_msgs.msg import OccupancyGrid
 from sensor_msgs.msg import LaserScan, PointCloud2
 from std_msgs.msg import Header
 
+from seg_perception.core.free_space import FreeSpace
 from seg_perception.core.grid import GridSpec
 from seg_perception.ros.free_space import laser_scan, point_cloud, polygon
 from seg_perception.ros.grid_parameters import ScanParameters
 from seg_perception.ros.messages import occupancy_grid
-
-if TYPE_CHECKING:
-    from seg_perception.core.free_space import FreeSpace
 
 
 @dataclass(frozen=True)

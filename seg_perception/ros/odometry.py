@@ -153,6 +153,24 @@ class Odometry:
             return None
         return self._from_tf(stamp) if self._using == 'tf' else self._from_topic(stamp)
 
+    def lead(self, stamp: TimeMessage) -> float:
+        """Return by how many seconds the newest odometry is younger than a stamp."""
+        newest: int | None = None
+        if self._using == 'topic':
+            newest = self._history.newest
+        elif self._using == 'tf' and self._buffer is not None:
+            try:
+                newest = stamp_ns(
+                    self._buffer.lookup_transform(
+                        self._odom_frame, self._base_frame, Time(), Duration()
+                    ).header.stamp
+                )
+            except Exception:  # what is missing is told by `pose`
+                newest = None
+        if not newest or not stamp_ns(stamp):
+            return 0.0
+        return (newest - stamp_ns(stamp)) / 1e9
+
     def take_interruption(self) -> str:
         """Return why what is known of the ground must be forgotten, once; '' = it need not."""
         with self._arrived:

@@ -239,6 +239,19 @@ class SegmentationParameters(
             self.grid_slope_pitch, self.grid_slope_roll, self.grid_slope_offset
         )
 
+    @property
+    def ground_settings(self) -> tuple:
+        """Everything that decides which cells a frame frees; another one voids what is known."""
+        return (
+            self.projection,
+            self.plane,
+            self.grid_spec,
+            self.class_roles,
+            self.mounting,
+            self.mountings,
+            self.rectified,
+        )
+
     @cached_property
     def fusion(self) -> FusionOptions:
         """What the fusion forgets, and when."""

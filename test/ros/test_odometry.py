@@ -135,6 +135,26 @@ def test_a_long_gap_asks_to_forget_and_is_no_error():
     assert source.jumps == 0
 
 
+def test_by_how_much_the_odometry_is_younger_than_an_image():
+    source = odometry()
+    assert source.lead(at(1.0)) == 0.0
+    drive(source, begin=10.0)
+    assert source.lead(at(10.25)) == pytest.approx(0.75)
+    assert source.lead(at(12.0)) == pytest.approx(-1.0)
+    assert source.lead(at(0.0)) == 0.0, 'an image without a stamp is told elsewhere'
+
+    class Latest(Buffer):
+        def lookup_transform(self, target, source, time, timeout):
+            transform = super().lookup_transform(target, source, time, timeout)
+            if time.nanoseconds == 0:
+                transform.header.stamp = at(5.0)
+            return transform
+
+    by_tf = odometry('tf', Latest())
+    by_tf.pose(at(3.0))
+    assert by_tf.lead(at(3.0)) == pytest.approx(2.0)
+
+
 def test_auto_is_without_odometry_until_there_is_some_and_then_keeps_to_it():
     source = odometry('auto')
     assert source.pose(at(1.0)) is None
