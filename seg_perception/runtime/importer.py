@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import colorsys
+import dataclasses
 import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -99,6 +100,48 @@ class Origin:
     architecture: str = ''
     metrics: Sequence[Mapping[str, Any]] = ()
 
+    def of(self, onnx_path: str | Path) -> Origin:
+        """Return it with the file as source where none is named."""
+        source = self.source or f'imported from {Path(onnx_path).name}'
+        return dataclasses.replace(self, source=source)
+
+    def describe(
+        self,
+        name: str,
+        task: str,
+        labels: LabelSet,
+        input_spec: Mapping[str, Any],
+        output: Mapping[str, Any],
+    ) -> dict[str, Any]:
+        """Return model.yaml of a network of this origin, without what ``write_bundle`` adds."""
+        unknown = {'code': 'unknown', 'weights': 'unknown', 'data': 'unknown'}
+        return {
+            'name': name,
+            'task': task,
+            **({'architecture': self.architecture} if self.architecture else {}),
+            'labels': labels_entry(labels),
+            'classes': len(labels),
+            'input': dict(input_spec),
+            'output': dict(output),
+            'licence': {**unknown, **self.licence},
+            'source': self.source,
+            **({'metrics': [dict(item) for item in self.metrics]} if self.metrics else {}),
+        }
+
+
+def new_folder(name: str, out_dir: str | Path | None, *, overwrite: bool) -> Path:
+    """Return the folder of a bundle to be made.
+
+    Raises:
+        BundleError: the name can't name a folder, or it is there already.
+    """
+    if not name or Path(name).name != name or name.startswith('.'):
+        raise BundleError(f'{name!r} cannot name a folder; take letters, digits, - and _')
+    folder = (user_data_dir() / 'models' if out_dir is None else Path(out_dir)) / name
+    if folder.exists() and not overwrite:
+        raise BundleError(f'{folder} is there already; overwrite it (--overwrite) or take another')
+    return folder
+
 
 def import_semantic(
     onnx_path: str | Path,
@@ -126,31 +169,17 @@ def import_semantic(
             options or the labels. Nothing is written then.
         LabelSetError: the label set cannot be read.
     """
-    if not name or Path(name).name != name or name.startswith('.'):
-        raise BundleError(f'{name!r} cannot name a folder; take letters, digits, - and _')
     options, origin = options or ImportOptions(), origin or Origin()
     label_set = labels if isinstance(labels, LabelSet) else read_labels(labels)
-    folder = (user_data_dir() / 'models' if out_dir is None else Path(out_dir)) / name
-    if folder.exists() and not overwrite:
-        raise BundleError(f'{folder} is there already; overwrite it (--overwrite) or take another')
+    folder = new_folder(name, out_dir, overwrite=overwrite)
     with tempfile.TemporaryDirectory(prefix='seg_perception-') as work:
         model, input_spec = wrap_file(Path(onnx_path), label_set, options, Path(work))
-    unknown = {'code': 'unknown', 'weights': 'unknown', 'data': 'unknown'}
-    description = {
-        'name': name,
-        'task': 'semantic',
-        **({'architecture': origin.architecture} if origin.architecture else {}),
-        'labels': _labels_entry(label_set),
-        'classes': len(label_set),
-        'input': input_spec,
-        'output': {
-            'labels': 'labels',
-            'confidence': None if options.output_kind == 'labels' else 'confidence',
-        },
-        'licence': {**unknown, **origin.licence},
-        'source': origin.source or f'imported from {Path(onnx_path).name}',
-        **({'metrics': [dict(item) for item in origin.metrics]} if origin.metrics else {}),
+    output = {
+        'labels': 'labels',
+        'confidence': None if options.output_kind == 'labels' else 'confidence',
     }
+    origin = origin.of(onnx_path)
+    description = origin.describe(name, 'semantic', label_set, input_spec, output)
 
     def check(bundle: Bundle) -> None:
         try_out(bundle, options.label_stride)
@@ -220,7 +249,7 @@ def labels_of_names(
     return LabelSet.from_dict({'name': name, 'classes': classes}).with_roles(changes)
 
 
-def _labels_entry(labels: LabelSet) -> Any:
+def labels_entry(labels: LabelSet) -> Any:
     """The set's name where it is the package's own, unchanged; else the set itself."""
     if labels.name in LabelSet.available() and LabelSet.named(labels.name) == labels:
         return labels.name
@@ -248,20 +277,20 @@ def wrap_file(
         options: what it wants and gives.
         work: a folder for scratch files.
     """
-    _require_onnx()
+    require_onnx()
     from seg_perception.runtime import network_file, wrapping
 
     model = network_file.read(path)
     source = network_file.input_of(model, options.input_name)
     output_name = network_file.output_of(model, options.output_name)
     layout = network_file.layout_of(source, options.layout)
-    size = _fixed_size(network_file.size_of(source, layout), options)
-    default = size or _fit_default(options)
+    size = fixed_size(network_file.size_of(source, layout), options)
+    default = size or fit_default(options)
     pre = wrapping.Preprocessing(
         layout, source.type.tensor_type.elem_type, options.scale, options.mean, options.std
     )
     network_file.check_preprocessing(pre)
-    scores = _probe(model, source.name, output_name, pre, default, work)
+    scores = run_bare(model, source.name, pre, default, work)[output_name]
     post = _postprocessing(scores, layout, default, labels, options)
     wrapping.wrap_semantic(model, source.name, output_name, pre, post, size, labels.names)
     spec = {
@@ -275,7 +304,7 @@ def wrap_file(
     return network_file.to_bytes(model), spec
 
 
-def _require_onnx() -> None:
+def require_onnx() -> None:
     try:
         import onnx  # noqa: F401
     except ImportError as error:
@@ -284,7 +313,7 @@ def _require_onnx() -> None:
         ) from error
 
 
-def _fixed_size(
+def fixed_size(
     declared: tuple[int | None, int | None], options: ImportOptions
 ) -> tuple[int, int] | None:
     """Return the (height, width) the deployed graph shall have, None = dynamic."""
@@ -308,17 +337,17 @@ def _sides(size: tuple[int | None, int | None]) -> str:
     return 'x'.join('?' if side is None else str(side) for side in size)
 
 
-def _fit_default(options: ImportOptions) -> tuple[int, int]:
+def fit_default(options: ImportOptions) -> tuple[int, int]:
     spec = schema.InputSpec(
         '', options.color, None, options.multiple, options.offset, _DEFAULT_SIZE
     )
     return options.default_size or spec.fit(*_DEFAULT_SIZE)
 
 
-def _probe(
-    model: Any, input_name: str, output_name: str, pre: Any, size: tuple[int, int], work: Path
-) -> np.ndarray:
-    """Run the bare network once: what its output really looks like."""
+def run_bare(
+    model: Any, input_name: str, pre: Any, size: tuple[int, int], work: Path
+) -> dict[str, np.ndarray]:
+    """Run the bare network once: what its outputs really look like."""
     from seg_perception.runtime import network_file
 
     raw = work / 'network.onnx'
@@ -329,7 +358,7 @@ def _probe(
         session = open_session(raw, precision='fp32')
     feed = {input_name: network_file.normalise(probe_image(*size), pre)}
     try:
-        return session.run(feed)[output_name]
+        return session.run(feed)
     except BundleError as error:
         raise BundleError(
             f'the network does not run at {size[0]}x{size[1]} (height x width): {error}. Give the '

@@ -37,7 +37,8 @@ if TYPE_CHECKING:
 
 #: Tensors of the deployed graph.
 IMAGE, LABELS, CONFIDENCE = 'image', 'labels', 'confidence'
-_OWN = 'seg_perception/'
+#: Prefix of the names of nodes and tensors that are ours.
+OWN = 'seg_perception/'
 _END = np.iinfo(np.int64).max
 
 
@@ -90,11 +91,11 @@ class Postprocessing:
     align_corners: bool = False
 
 
-class _Graph:
+class GraphBuilder:
     """Collects nodes and constants under names no network uses."""
 
     def __init__(self, part: str, opset: int) -> None:
-        self.prefix = f'{_OWN}{part}/'
+        self.prefix = f'{OWN}{part}/'
         self.opset = opset
         self.nodes: list[onnx.NodeProto] = []
         self.constants: list[onnx.TensorProto] = []
@@ -159,14 +160,14 @@ def wrap_semantic(
     graph = model.graph
     for name in (IMAGE, LABELS, CONFIDENCE):
         if uses(graph, name):
-            rename(graph, name, f'{_OWN}network/{name}')
+            rename(graph, name, f'{OWN}network/{name}')
     input_name, output_name = (
-        f'{_OWN}network/{name}' if name in (IMAGE, LABELS, CONFIDENCE) else name
+        f'{OWN}network/{name}' if name in (IMAGE, LABELS, CONFIDENCE) else name
         for name in (input_name, output_name)
     )
     opset = next(item.version for item in model.opset_import if item.domain in ('', 'ai.onnx'))
-    before, behind = _Graph('pre', opset), _Graph('post', opset)
-    _add_pre(before, pre, input_name)
+    before, behind = GraphBuilder('pre', opset), GraphBuilder('post', opset)
+    add_preprocessing(before, pre, input_name)
     outputs = _add_post(behind, post, output_name, size)
 
     network = needed(graph.node, output_name)
@@ -189,7 +190,8 @@ def wrap_semantic(
     return model
 
 
-def _add_pre(g: _Graph, pre: Preprocessing, network_input: str) -> None:
+def add_preprocessing(g: GraphBuilder, pre: Preprocessing, network_input: str) -> None:
+    """Append the nodes from ``image``, uint8 [1, H, W, 3], to what the network takes."""
     value = IMAGE
     if pre.dtype != UINT8:
         value = g.cast(value, FLOAT)
@@ -211,7 +213,7 @@ def _add_pre(g: _Graph, pre: Preprocessing, network_input: str) -> None:
 
 
 def _add_post(
-    g: _Graph, post: Postprocessing, value: str, size: tuple[int, int] | None
+    g: GraphBuilder, post: Postprocessing, value: str, size: tuple[int, int] | None
 ) -> list[str]:
     if post.kind == 'labels':
         _labels_of_ids(g, post, value, size)
@@ -224,7 +226,7 @@ def _add_post(
     return [LABELS, CONFIDENCE]
 
 
-def _scores(g: _Graph, post: Postprocessing, value: str) -> str:
+def _scores(g: GraphBuilder, post: Postprocessing, value: str) -> str:
     """Bring the output to float32 [1, classes, h, w]."""
     value = g.cast(value, FLOAT)
     if post.rank == 3:
@@ -242,7 +244,7 @@ def _scores(g: _Graph, post: Postprocessing, value: str) -> str:
 
 
 def _outputs_of_two(
-    g: _Graph, post: Postprocessing, scores: str, size: tuple[int, int] | None
+    g: GraphBuilder, post: Postprocessing, scores: str, size: tuple[int, int] | None
 ) -> None:
     """Two classes need no argmax: the sign of the difference decides."""
     first = g.add('Gather', scores, g.ints(0), axis=1)
@@ -260,7 +262,7 @@ def _outputs_of_two(
 
 
 def _outputs_of_many(
-    g: _Graph, post: Postprocessing, scores: str, size: tuple[int, int] | None
+    g: GraphBuilder, post: Postprocessing, scores: str, size: tuple[int, int] | None
 ) -> None:
     wide = _resize(g, post, scores, post.classes, size)
     if wide == scores:
@@ -281,7 +283,7 @@ def _outputs_of_many(
 
 
 def _labels_of_ids(
-    g: _Graph, post: Postprocessing, value: str, size: tuple[int, int] | None
+    g: GraphBuilder, post: Postprocessing, value: str, size: tuple[int, int] | None
 ) -> None:
     """Bring class ids of any type and rank to uint8; what no class has becomes 255."""
     if post.rank == 4:
@@ -303,7 +305,7 @@ def _labels_of_ids(
 
 
 def _resize(
-    g: _Graph,
+    g: GraphBuilder,
     post: Postprocessing,
     value: str,
     channels: int,
@@ -327,7 +329,7 @@ def _resize(
     )
 
 
-def _thin(g: _Graph, post: Postprocessing, value: str) -> str:
+def _thin(g: GraphBuilder, post: Postprocessing, value: str) -> str:
     """Keep every k-th pixel of scores that are finer than the confidence needs to be."""
     step = post.confidence_stride // post.stride
     if step <= 1:
@@ -336,7 +338,7 @@ def _thin(g: _Graph, post: Postprocessing, value: str) -> str:
     return g.add('Slice', value, start, end, g.ints(2, 3), g.ints(step, step))
 
 
-def _confidence(g: _Graph, scaled: str) -> None:
+def _confidence(g: GraphBuilder, scaled: str) -> None:
     """Round 0..255 to uint8; Clip keeps probabilities a hair above 1 from wrapping round."""
     rounded = g.add('Add', scaled, g.const(0.5))
     clipped = g.add('Clip', rounded, g.const(0.0), g.const(255.0))
