@@ -19,6 +19,7 @@ def build_parser() -> argparse.ArgumentParser:
     from seg_perception.runtime.commands import add_commands as add_models
     from seg_perception.simulation.commands import add_commands as add_simulate
     from seg_perception.training.commands import add_commands as add_train
+    from seg_perception.view import add_commands as add_view
 
     parser = argparse.ArgumentParser(
         prog='seg-perception', description='Camera frames in, masks and drivable grids out.'
@@ -32,6 +33,7 @@ def build_parser() -> argparse.ArgumentParser:
         add_train,
         add_evaluate,
         add_replay,
+        add_view,
     ):
         add_commands(subparsers)
     return parser
