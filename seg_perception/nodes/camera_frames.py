@@ -14,7 +14,8 @@ from std_msgs.msg import Header
 from seg_perception.core.camera import CameraModel
 from seg_perception.core.errors import CameraModelError, ImageError
 from seg_perception.ros.extrinsics import Extrinsics
-from seg_perception.ros.health import HealthMonitor, HealthScope, Level
+from seg_perception.ros.health import HealthMonitor, Level
+from seg_perception.ros.health_scope import HealthScope
 from seg_perception.ros.images import Frame, compressed_to_frame, to_frame
 from seg_perception.ros.messages import camera_model, stamp_ns
 from seg_perception.runtime.pipeline import Timing

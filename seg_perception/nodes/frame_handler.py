@@ -23,7 +23,8 @@ from seg_perception.nodes.camera_frames import Calibration, CameraFrames, Job
 from seg_perception.nodes.outputs import GroundWanted, SegmentationOutputs
 from seg_perception.nodes.shared_ground import SharedGround
 from seg_perception.ros.extrinsics import Extrinsics
-from seg_perception.ros.health import HealthMonitor, HealthScope, Level
+from seg_perception.ros.health import HealthMonitor, Level
+from seg_perception.ros.health_scope import HealthScope
 from seg_perception.ros.images import Frame
 from seg_perception.ros.instance_images import InstanceImages
 from seg_perception.ros.messages import stamp_ns

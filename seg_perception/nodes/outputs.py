@@ -4,72 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from geometry_msgs.msg import PolygonStamped
 from nav_msgs.msg import OccupancyGrid
 from rclpy.duration import Duration
 from rclpy.lifecycle import LifecycleNode
-from rclpy.qos import DurabilityPolicy, HistoryPolicy, QoSProfile, ReliabilityPolicy
-from rclpy.qos_overriding_options import QoSOverridingOptions
 from sensor_msgs.msg import CameraInfo, Image, LaserScan, PointCloud2
 from std_msgs.msg import Header, String
 
 from seg_perception.core.labels import LabelSet
 from seg_perception.core.overlay import blend
 from seg_perception.core.results import SemanticResult
+from seg_perception.nodes.publishers import LATCHED, STREAM, Publishers
 from seg_perception.ros import messages, optional
 from seg_perception.ros.ground_messages import GroundMessages, GroundWanted
 from seg_perception.ros.images import Frame, image_message
 
-#: Depth 1 and RELIABLE: a slow viewer is given the newest image, never a growing queue.
-STREAM = QoSProfile(
-    history=HistoryPolicy.KEEP_LAST,
-    depth=1,
-    reliability=ReliabilityPolicy.RELIABLE,
-    durability=DurabilityPolicy.VOLATILE,
-)
 #: Seconds that readers of the grid are given to acknowledge the last one.
 LAST_WORDS = 1.0
-#: What Nav2's static layer expects of a map, and what late joiners need of label info.
-LATCHED = QoSProfile(
-    history=HistoryPolicy.KEEP_LAST,
-    depth=1,
-    reliability=ReliabilityPolicy.RELIABLE,
-    durability=DurabilityPolicy.TRANSIENT_LOCAL,
-)
-
-
-class _Topics:
-    """Publishers of a part of the node, made and destroyed together.
-
-    Publishing is safe from the worker thread; creating and destroying is not.
-    """
-
-    def __init__(self, node: LifecycleNode) -> None:
-        self._node = node
-        self._publishers: list[Any] = []
-
-    def _create(self, message_type: Any, topic: str, qos: QoSProfile = STREAM) -> Any:
-        publisher = self._node.create_lifecycle_publisher(
-            message_type,
-            topic,
-            qos,
-            qos_overriding_options=QoSOverridingOptions.with_default_policies(),
-        )
-        self._publishers.append(publisher)
-        return publisher
-
-    def destroy(self) -> None:
-        """Take the topics down."""
-        for publisher in self._publishers:
-            self._node.destroy_lifecycle_publisher(publisher)
-        self._publishers.clear()
-
-
-def _heard(publisher: Any) -> bool:
-    return publisher.get_subscription_count() > 0
 
 
 @dataclass(frozen=True)
@@ -86,7 +39,7 @@ class CameraWanted:
         return self.mask or self.confidence or self.camera_info or self.overlay
 
 
-class CameraOutputs(_Topics):
+class CameraOutputs(Publishers):
     """What is published of one camera.
 
     Args:
@@ -97,18 +50,18 @@ class CameraOutputs(_Topics):
     def __init__(self, node: LifecycleNode, name: str) -> None:
         super().__init__(node)
         place = f'~/{name}/' if name else '~/'
-        self.mask = self._create(Image, f'{place}mask')
-        self.confidence = self._create(Image, f'{place}confidence')
-        self.camera_info = self._create(CameraInfo, f'{place}camera_info')
-        self.overlay = self._create(Image, f'{place}overlay')
+        self.mask = self.create(Image, f'{place}mask', STREAM)
+        self.confidence = self.create(Image, f'{place}confidence', STREAM)
+        self.camera_info = self.create(CameraInfo, f'{place}camera_info', STREAM)
+        self.overlay = self.create(Image, f'{place}overlay', STREAM)
 
     def wanted(self, *, lazy: bool) -> CameraWanted:
         """Return what to compute now; not lazy: everything but the overlay, heard or not."""
         return CameraWanted(
-            mask=not lazy or _heard(self.mask),
-            confidence=not lazy or _heard(self.confidence),
-            camera_info=not lazy or _heard(self.camera_info),
-            overlay=_heard(self.overlay),
+            mask=not lazy or self.heard(self.mask),
+            confidence=not lazy or self.heard(self.confidence),
+            camera_info=not lazy or self.heard(self.camera_info),
+            overlay=self.heard(self.overlay),
         )
 
     def publish_mask(self, result: SemanticResult, header: Header, wanted: CameraWanted) -> None:
@@ -138,23 +91,23 @@ class CameraOutputs(_Topics):
         self.overlay.publish(image_message(picture, 'rgb8', header))
 
 
-class GroundOutputs(_Topics):
+class GroundOutputs(Publishers):
     """What is published of the ground: one grid whatever the cameras, and its free space."""
 
     def __init__(self, node: LifecycleNode) -> None:
         super().__init__(node)
-        self.grid = self._create(OccupancyGrid, '~/drivable_grid', LATCHED)
-        self.cloud = self._create(PointCloud2, '~/drivable_cloud')
-        self.polygon = self._create(PolygonStamped, '~/free_space')
-        self.scan = self._create(LaserScan, '~/obstacle_scan')
+        self.grid = self.create(OccupancyGrid, '~/drivable_grid', LATCHED)
+        self.cloud = self.create(PointCloud2, '~/drivable_cloud', STREAM)
+        self.polygon = self.create(PolygonStamped, '~/free_space', STREAM)
+        self.scan = self.create(LaserScan, '~/obstacle_scan', STREAM)
 
     def wanted(self, *, lazy: bool) -> GroundWanted:
         """Return what to compute now; not lazy: the grid, heard or not."""
         return GroundWanted(
-            grid=not lazy or _heard(self.grid),
-            cloud=_heard(self.cloud),
-            polygon=_heard(self.polygon),
-            scan=_heard(self.scan),
+            grid=not lazy or self.heard(self.grid),
+            cloud=self.heard(self.cloud),
+            polygon=self.heard(self.polygon),
+            scan=self.heard(self.scan),
         )
 
     def publish(self, ground: GroundMessages) -> None:
@@ -200,7 +153,7 @@ class Wanted:
         return self.ground.anything or self.cameras[name].camera_info
 
 
-class SegmentationOutputs(_Topics):
+class SegmentationOutputs(Publishers):
     """Publishers of one configured segmentation node.
 
     Args:
@@ -213,10 +166,10 @@ class SegmentationOutputs(_Topics):
         super().__init__(node)
         self.cameras = {name: CameraOutputs(node, name) for name in cameras}
         self.ground = GroundOutputs(node) if with_grid else None
-        self.label_info_json = self._create(String, '~/label_info_json', LATCHED)
+        self.label_info_json = self.create(String, '~/label_info_json', LATCHED)
         self.label_info = None
         if optional.vision_msgs is not None:
-            self.label_info = self._create(
+            self.label_info = self.create(
                 optional.vision_msgs.msg.LabelInfo, '~/label_info', LATCHED
             )
 
@@ -238,5 +191,4 @@ class SegmentationOutputs(_Topics):
         """Publish the latched names, colours and roles of the mask's ids."""
         self.label_info_json.publish(messages.label_info_json(labels))
         if self.label_info is not None:
-            header = Header(stamp=self._node.get_clock().now().to_msg())
-            self.label_info.publish(messages.label_info(labels, header))
+            self.label_info.publish(messages.label_info(labels, self.header_now()))

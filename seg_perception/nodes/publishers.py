@@ -6,13 +6,24 @@ from typing import Any
 
 from builtin_interfaces.msg import Time
 from rclpy.lifecycle import LifecycleNode
-from rclpy.qos import QoSProfile
+from rclpy.qos import DurabilityPolicy, HistoryPolicy, QoSProfile, ReliabilityPolicy
 from rclpy.qos_overriding_options import QoSOverridingOptions
 from std_msgs.msg import Header
 
-from seg_perception.nodes.outputs import LATCHED, STREAM
-
-__all__ = ['LATCHED', 'STREAM', 'Publishers']
+#: Depth 1 and RELIABLE: a slow viewer is given the newest image, never a growing queue.
+STREAM = QoSProfile(
+    history=HistoryPolicy.KEEP_LAST,
+    depth=1,
+    reliability=ReliabilityPolicy.RELIABLE,
+    durability=DurabilityPolicy.VOLATILE,
+)
+#: What Nav2's static layer expects of a map, and what late joiners need of label info.
+LATCHED = QoSProfile(
+    history=HistoryPolicy.KEEP_LAST,
+    depth=1,
+    reliability=ReliabilityPolicy.RELIABLE,
+    durability=DurabilityPolicy.TRANSIENT_LOCAL,
+)
 
 
 class Publishers:

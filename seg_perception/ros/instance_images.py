@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import threading
 import time
 from collections import OrderedDict
@@ -11,10 +10,12 @@ import numpy as np
 from sensor_msgs.msg import Image
 
 from seg_perception.core.errors import ImageError
+from seg_perception.ros.instance_messages import read_ids
 from seg_perception.ros.messages import stamp_ns
 
 #: Pictures kept: those of the frames that may still be waited for.
 KEPT = 4
+ENCODINGS = ('mono16', '16UC1')
 
 
 class InstanceImages:
@@ -37,9 +38,9 @@ class InstanceImages:
         """Keep a message; one that is no mono16 picture is told by `problem`."""
         with self._arrived:
             try:
-                ids = ids_of(message)
+                ids = read_ids(message, ENCODINGS)
             except ImageError as error:
-                self._problem = str(error)
+                self._problem = f'instances: {error}'
                 return
             self._problem = ''
             self._images[stamp_ns(message.header.stamp)] = ids
@@ -69,27 +70,3 @@ class InstanceImages:
         """Forget all: the clock has jumped back."""
         with self._arrived:
             self._images.clear()
-
-
-def ids_of(message: Image) -> np.ndarray:
-    """Return instance ids uint16 [h, w] of a mono16 message (a view where it can be one).
-
-    Raises:
-        ImageError: another encoding, or sizes that do not fit the data.
-    """
-    if message.encoding not in ('mono16', '16UC1'):
-        raise ImageError(
-            f"instances must be mono16, got '{message.encoding}': remap `instances` to "
-            "instance_node's ~/instances"
-        )
-    height, width, step = message.height, message.width, message.step
-    if not (height and width) or step < 2 * width or len(message.data) != step * height:
-        raise ImageError(
-            f'instances of {width}x{height} pixels with a step of {step} do not fit their '
-            f'{len(message.data)} bytes of data'
-        )
-    rows = np.frombuffer(message.data, np.uint8).reshape(height, step)[:, : 2 * width]
-    order = '>u2' if message.is_bigendian else '<u2'
-    ids = np.ascontiguousarray(rows).view(order)
-    native = (sys.byteorder == 'big') == bool(message.is_bigendian)
-    return ids if native else ids.astype(np.uint16)

@@ -5,7 +5,8 @@ from diagnostic_msgs.msg import DiagnosticArray
 from helpers import spin_until
 from rclpy.parameter import Parameter
 
-from seg_perception.ros.health import WINDOW, Health, HealthMonitor, HealthScope, Level, Window
+from seg_perception.ros.health import WINDOW, Health, HealthMonitor, Level, Window
+from seg_perception.ros.health_scope import HealthScope
 
 
 class FakeTime:

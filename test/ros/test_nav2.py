@@ -25,7 +25,7 @@ from rclpy.qos import (
 from seg_perception.core.fusion import GridFusion
 from seg_perception.core.grid import GridSpec
 from seg_perception.core.labels import LabelSet
-from seg_perception.nodes.outputs import LATCHED, STREAM
+from seg_perception.nodes.publishers import LATCHED, STREAM
 from seg_perception.ros.parameter_scheme import fields_by_ros_name
 from seg_perception.ros.parameters import SegmentationParameters
 
