@@ -13,10 +13,11 @@ from typing import Any
 
 from seg_perception.core.errors import BundleError, LabelSetError, SegPerceptionError
 from seg_perception.core.labels import LabelSet
-from seg_perception.runtime import importer
+from seg_perception.runtime import importer, instance_commands
 from seg_perception.runtime.bundle import Bundle, bundle_folders
 from seg_perception.runtime.engine import PRECISIONS
-from seg_perception.runtime.schema import COLORS
+from seg_perception.runtime.instance import InstanceSegmenter
+from seg_perception.runtime.schema import COLORS, TASKS
 from seg_perception.runtime.semantic import SemanticSegmenter
 from seg_perception.runtime.session import PROVIDERS
 
@@ -58,12 +59,13 @@ def _add_check(commands: Any) -> None:
 def _add_import(commands: Any) -> None:
     parser = commands.add_parser(
         'import',
-        help='make a bundle of a semantic ONNX network',
-        description='Wrap a semantic ONNX network with its pre- and post-processing into a '
-        'bundle, run it once, and keep it if that worked.',
+        help="make a bundle of somebody's ONNX network",
+        description='Wrap a semantic or instance ONNX network with its pre- and post-processing '
+        'into a bundle, run it once, and keep it if that worked.',
     )
     add = parser.add_argument
     add('onnx', type=Path, help='the network')
+    add('--task', choices=TASKS, default='semantic', help='what the network finds')
     add('--name', required=True, help='of the bundle')
     add(
         '--labels',
@@ -95,6 +97,7 @@ def _add_import(commands: Any) -> None:
     add('--architecture', default='')
     add('--out', type=Path, help='folder to put the bundle in; default: your models folder')
     add('--overwrite', action='store_true', help='replace a bundle of that name')
+    instance_commands.add_arguments(parser)
     parser.set_defaults(run=run_import)
 
 
@@ -148,10 +151,8 @@ def check_bundle(name: str | Path, provider: str = 'auto', precision: str = 'aut
         SegPerceptionError: it cannot be loaded or run.
     """
     bundle = Bundle.find(name)
-    if bundle.task != 'semantic':
-        bundle.verify()
-        return f'{bundle.task}, checksum right (its frame is not run by this version)'
-    segmenter = SemanticSegmenter(bundle, provider, precision=precision)
+    kind = SemanticSegmenter if bundle.task == 'semantic' else InstanceSegmenter
+    segmenter: SemanticSegmenter | InstanceSegmenter = kind(bundle, provider, precision=precision)
     height, width = bundle.input.default_size
     start = time.perf_counter()
     segmenter.warm_up(width, height)
@@ -192,15 +193,19 @@ def run_import(args: argparse.Namespace) -> int:
         'weights': args.licence_weights,
         'data': args.licence_data,
     }
-    bundle = importer.import_semantic(
-        args.onnx,
-        args.name,
-        args.out,
-        labels=_labels(args),
-        options=options,
-        origin=importer.Origin(licence, args.source, args.architecture),
-        overwrite=args.overwrite,
-    )
+    origin = importer.Origin(licence, args.source, args.architecture)
+    if args.task == 'instance':
+        bundle = instance_commands.run(args, _labels(args), options, origin)
+    else:
+        bundle = importer.import_semantic(
+            args.onnx,
+            args.name,
+            args.out,
+            labels=_labels(args),
+            options=options,
+            origin=origin,
+            overwrite=args.overwrite,
+        )
     print(f'{bundle.root}\nok    {args.name}: {check_bundle(bundle.root)}')
     return 0
 
@@ -213,13 +218,13 @@ def _labels(args: argparse.Namespace) -> LabelSet:
                 'its roles, which the node parameter class_roles changes'
             )
         return importer.read_labels(args.labels)
-    if not args.drivable:
+    if not args.drivable and args.task == 'semantic':
         raise LabelSetError(
             'class names need --drivable: which of them can be driven on? The others are '
             'obstacles, or nothing (--ignore)'
         )
     return importer.labels_of_names(
-        _names(args.labels), args.drivable, args.ignore or (), name=args.name
+        _names(args.labels), args.drivable or (), args.ignore or (), name=args.name
     )
 
 
