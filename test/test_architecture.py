@@ -37,6 +37,7 @@ ONLY_IN = {
     'launch_ros': set(),
     'onnxruntime': {'runtime', 'zoo', 'training', 'evaluation'},
     'openvino': {'runtime'},
+    'edgefirst': {'runtime/tracking.py'},
 }
 ROS_PACKAGES = {'rclpy', 'rosidl_runtime_py', 'ament_index_python', 'builtin_interfaces'}
 #: Rooms that know no message and no node. (Bags are read by `rosbags`, without ROS.)
