@@ -24,7 +24,15 @@ import numpy as np
 
 from benchmark.grid_pictures import write_picture
 from benchmark.plain_ipm import PlainIpm
-from benchmark.street_frames import FIRST_SEED, GRID, StreetFrame, frames_of, plan
+from benchmark.street_frames import (
+    FIRST_SEED,
+    GRID,
+    SETTLING,
+    SIZE,
+    StreetFrame,
+    frames_of,
+    plan,
+)
 from seg_perception.core.ground import ProjectionOptions
 from seg_perception.core.labels import LabelSet
 from seg_perception.core.results import SemanticResult
@@ -33,6 +41,7 @@ from seg_perception.ros.parameters import SegmentationParameters
 from seg_perception.runtime.bundle import Bundle
 from seg_perception.runtime.pipeline import Pipeline
 from seg_perception.runtime.semantic import SemanticSegmenter
+from seg_perception.simulation.commands import parse_size
 
 #: Of the report; the others are in the table only.
 REPORTED = {
@@ -58,6 +67,7 @@ def main() -> int:
     add('--cache', type=Path, default=Path('out/grid_frames'), help='where drives are kept')
     add('--frames', type=int, default=200, help='scored frames of all drives (default 200)')
     add('--drives', type=int, default=8, help='streets they are spread over')
+    add('--size', type=parse_size, default=SIZE, help='of the pictures (default 1280x720)')
     add('--model', default='', help="bundle; default: the node's own default")
     add('--provider', default='auto')
     add('--pictures', type=Path, help='folder for pictures of what went wrong, frame by frame')
@@ -82,7 +92,7 @@ def measure(options: argparse.Namespace) -> dict[str, GridScores]:
     cv2.setNumThreads(1)  # the times are those of one core
     bundle = Bundle.find(options.model or SegmentationParameters().model)
     segmenter = SemanticSegmenter(bundle, options.provider)
-    drives = plan(options.frames, options.drives)
+    drives = plan(options.frames, options.drives, options.size)
     scores: dict[str, GridScores] = {}
     with tqdm(total=sum(d.frames for d in drives), unit='frame') as bar:
         for drive in drives:
@@ -92,8 +102,9 @@ def measure(options: argparse.Namespace) -> dict[str, GridScores]:
                 cells = ways.cells(frame)
                 for name, found in cells.items():
                     kept = scores.setdefault(name, GridScores(GRID))
+                    if drive.still and index >= SETTLING:
+                        kept.update_still(found, first=index == SETTLING)
                     if drive.still:
-                        kept.update_still(found, first=index == 0)
                         continue
                     # The first frame builds the tables, once for a camera and pose.
                     ms = ways.ms[name] if index else None

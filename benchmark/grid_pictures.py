@@ -44,7 +44,8 @@ def write_picture(
         picture = np.ascontiguousarray(verdict(found, frame.truth)[::-1, ::-1].transpose(1, 0, 2))
         panels.append((name, cv2.resize(picture, None, fx=_SCALE, fy=_SCALE, interpolation=0)))
     height = GRID.width * _SCALE
-    shown = cv2.resize(frame.image, (height * frame.image.shape[1] // (2 * 720), height // 2))
+    h, w = frame.image.shape[:2]
+    shown = cv2.resize(frame.image, (height // 2 * w // h, height // 2))
     left = np.vstack([shown, np.zeros_like(shown)])
     for name, panel in panels:
         cv2.putText(panel, name, (4, 14), cv2.FONT_HERSHEY_SIMPLEX, 0.4, (255,) * 3, 1)

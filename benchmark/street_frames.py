@@ -27,6 +27,8 @@ SIZE = (1280, 720)
 RATE = 10.0
 #: Streets of no training set: those of `simulate --dataset --seed s` begin at s * 100000.
 FIRST_SEED = 900_000
+#: Frames of a street stood in before its flicker is scored: what remembers has to fill up first.
+SETTLING = 10
 #: Pitch and roll of a standing vehicle's camera tremble by so much (rad): an engine runs.
 SHAKE = float(np.deg2rad(0.04))
 _QUALITY = [cv2.IMWRITE_JPEG_QUALITY, 98]
@@ -39,12 +41,14 @@ class Drive:
     Attributes:
         seed: of the street; frames: how many; start: time of the first, s.
         still: nothing moves, the camera neither, but for its trembling.
+        size: width and height of the pictures.
     """
 
     seed: int
     frames: int
     start: float = 0.0
     still: bool = False
+    size: tuple[int, int] = SIZE
 
     def scene(self) -> simulator.Scene:
         """Return the street."""
@@ -62,7 +66,7 @@ class StreetFrame:
     Attributes:
         image: uint8 [h,w,3] RGB; mask: uint8 [h,w], CamVid ids.
         camera: calibration; T_base_optical, T_odom_base: 4x4. stamp: s.
-        truth: on ``GRID`` in base_link.
+        truth: on ``GRID`` in base_link; None in a street stood in.
     """
 
     image: np.ndarray
@@ -71,16 +75,19 @@ class StreetFrame:
     T_base_optical: np.ndarray
     T_odom_base: np.ndarray
     stamp: float
-    truth: GroundTruth
+    truth: GroundTruth | None
 
 
-def plan(frames: int, drives: int = 8) -> list[Drive]:
-    """Return drives of ``frames`` moving frames in all, and half as many streets stood in."""
+def plan(frames: int, drives: int = 8, size: tuple[int, int] = SIZE) -> list[Drive]:
+    """Return drives of ``frames`` frames in all, and half as many streets to stand in."""
     shares = [frames // drives + (k < frames % drives) for k in range(drives)]
-    moving = [Drive(FIRST_SEED + k, n, 1.0 + 0.5 * k) for k, n in enumerate(shares) if n]
-    still = max(frames // 20, 2)
+    moving = [
+        Drive(FIRST_SEED + k, n, 1.0 + 0.5 * k, size=size) for k, n in enumerate(shares) if n
+    ]
+    still = SETTLING + max(frames // 20, 2)
     return moving + [
-        Drive(FIRST_SEED + 50 + k, still, still=True) for k in range(max(len(moving) // 2, 1))
+        Drive(FIRST_SEED + 50 + k, still, still=True, size=size)
+        for k in range(max(len(moving) // 2, 1))
     ]
 
 
@@ -99,11 +106,13 @@ def frames_of(
         _render(drive, home, progress)
     facts = json.loads((home / 'drive.json').read_text(encoding='utf-8'))
     camera = CameraModel.create(
-        *SIZE, facts['K'], facts['D'], distortion_model=facts['distortion_model']
+        *drive.size, facts['K'], facts['D'], distortion_model=facts['distortion_model']
     )
     for index in range(drive.frames):
-        with np.load(home / f'{index:03d}.npz') as truth:
-            cells = GroundTruth(**{name: truth[name] for name in truth.files})
+        cells = None
+        if not drive.still:
+            with np.load(home / f'{index:03d}.npz') as truth:
+                cells = GroundTruth(**{name: truth[name] for name in truth.files})
         yield StreetFrame(
             cv2.cvtColor(cv2.imread(str(home / f'{index:03d}.jpg')), cv2.COLOR_BGR2RGB),
             cv2.imread(str(home / f'{index:03d}.png'), cv2.IMREAD_UNCHANGED),
@@ -121,16 +130,18 @@ def _render(drive: Drive, home: Path, progress: Callable[[int], None] | None) ->
     making = Path(tempfile.mkdtemp(prefix=f'{home.name}.', dir=home.parent))
     poses, frame = [], None
     shake = SHAKE if drive.still else 0.0
+    width, height = drive.size
     for frame in simulator.frames(
-        scene, drive.frames, RATE, width=SIZE[0], height=SIZE[1], start=drive.start, shake=shake
+        scene, drive.frames, RATE, width=width, height=height, start=drive.start, shake=shake
     ):
         stem = making / f'{frame.index:03d}'
         cv2.imwrite(f'{stem}.jpg', cv2.cvtColor(frame.image, cv2.COLOR_RGB2BGR), _QUALITY)
         cv2.imwrite(f'{stem}.png', frame.mask)
-        view = Viewpoint(frame.camera, frame.T_odom_optical, frame.depth, frame.ground)
-        time = drive.start + frame.stamp
-        truth = ground_truth(scene, time, GRID, frame.T_odom_base, view)
-        np.savez_compressed(f'{stem}.npz', **vars(truth))
+        if not drive.still:
+            view = Viewpoint(frame.camera, frame.T_odom_optical, frame.depth, frame.ground)
+            time = drive.start + frame.stamp
+            truth = ground_truth(scene, time, GRID, frame.T_odom_base, view)
+            np.savez_compressed(f'{stem}.npz', **vars(truth))
         poses.append(frame.T_odom_base.tolist())
         if progress:
             progress(1)
@@ -150,7 +161,7 @@ def _render(drive: Drive, home: Path, progress: Callable[[int], None] | None) ->
 
 def _digest(drive: Drive) -> str:
     """Return what a kept drive depends on, as a short name."""
-    digest = hashlib.sha256(repr((drive, GRID, SIZE, RATE, SHAKE)).encode())
+    digest = hashlib.sha256(repr((drive, GRID, RATE, SHAKE)).encode())
     for path in sorted(Path(simulator.__file__).parent.glob('*.py')):
         if path.name not in ('commands.py', 'dataset.py', 'coco.py'):
             digest.update(path.read_bytes())
