@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -24,7 +24,6 @@ from harness import (
 from nav_msgs.msg import OccupancyGrid
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import CameraInfo, Image
-from tiny_bundle import write_tiny_bundle
 
 
 @pytest.fixture
@@ -269,15 +268,23 @@ def test_camera_stops(bench: Bench) -> None:
     bench.until(lambda: bench.peer.diagnostics()[0] == 0, 'diagnostics to be well again')
 
 
-def test_network_slower_than_stale_after_never_frees(ros: None, tmp_path: Path) -> None:
-    slow = write_tiny_bundle(tmp_path / 'slow', size=(480, 640), work=12)
-    with Bench(model=str(slow), stale_after=0.05) as bench:
+def test_network_slower_than_stale_after_never_frees(ros: None, model: str) -> None:
+    with Bench(model=model, stale_after=0.05) as bench:
+        segmenter = bench.node._pipeline.segmenter
+        segment = segmenter.segment
+
+        def slow(*arguments: Any) -> Any:
+            time.sleep(0.2)
+            return segment(*arguments)
+
+        segmenter.segment = slow
         grids = bench.peer.listen_grids()
         bench.connected()
         for _ in range(10):
             bench.peer.send()
             time.sleep(0.1)
         bench.until(lambda: 'stale_after' in bench.peer.complaint(), 'the reason')
+        assert grids
         assert not any(free_cells(g) for g in grids)
 
 
