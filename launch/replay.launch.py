@@ -2,13 +2,16 @@
 
 ros2 launch seg_perception replay.launch.py bag:=/path/to/bag
 ros2 launch seg_perception replay.launch.py video:=drive.mp4 calibration:=camera.yaml loop:=true
+ros2 launch seg_perception replay.launch.py bag:=/path/to/bag player:=ros2bag rviz:=true
 """
 
 from launch.actions import (
     DeclareLaunchArgument,
+    ExecuteProcess,
     IncludeLaunchDescription,
     OpaqueFunction,
     RegisterEventHandler,
+    SetLaunchConfiguration,
     Shutdown,
 )
 from launch.conditions import IfCondition
@@ -33,6 +36,14 @@ def arguments() -> list[DeclareLaunchArgument]:
             'bag',
             default_value='',
             description='A rosbag2: its folder, or one .mcap or .db3 file.',
+        ),
+        DeclareLaunchArgument(
+            'player',
+            default_value='source',
+            choices=['source', 'ros2bag'],
+            description="What plays a bag. source: image_source_node, one camera's pictures. "
+            'ros2bag: `ros2 bag play --clock`, all that is in it (tf, odometry, several cameras) '
+            'under the recorded names, with use_sim_time.',
         ),
         DeclareLaunchArgument('video', default_value='', description='A video file.'),
         DeclareLaunchArgument(
@@ -65,6 +76,11 @@ def arguments() -> list[DeclareLaunchArgument]:
             'rate',
             default_value='0.0',
             description="Pictures a second. 0: the source's own.",
+        ),
+        DeclareLaunchArgument(
+            'speed',
+            default_value='1.0',
+            description='player:=ros2bag: how many times as fast as it was recorded.',
         ),
         DeclareLaunchArgument(
             'loop',
@@ -103,14 +119,26 @@ def named_source(context: LaunchContext) -> tuple[str, str]:
 
 
 def check_source(context: LaunchContext) -> list[LaunchDescriptionEntity]:
-    """Refuse a wrong command line before any process is started."""
-    named_source(context)
-    return []
+    """Refuse a wrong command line before any process is started; a player sets the clock."""
+    name, _ = named_source(context)
+    if not played_by_ros2(context):
+        return []
+    if name != 'bag':
+        raise RuntimeError(f'player:=ros2bag plays a bag:=..., not a {name}')
+    # Before camera.launch.py declares it: what is recorded has the recording's time.
+    return [SetLaunchConfiguration('use_sim_time', 'true')]
+
+
+def played_by_ros2(context: LaunchContext) -> bool:
+    """Whether `ros2 bag play` takes the source node's place."""
+    return LaunchConfiguration('player').perform(context) == 'ros2bag'
 
 
 def make_source(context: LaunchContext) -> list[LaunchDescriptionEntity]:
     """The source node for the one source that was named."""
     name, uri = named_source(context)
+    if played_by_ros2(context):
+        return ended_with(make_player(context, uri))
     transport = LaunchConfiguration('image_transport').perform(context)
     node = Node(
         package='seg_perception',
@@ -145,11 +173,28 @@ def make_source(context: LaunchContext) -> list[LaunchDescriptionEntity]:
         ],
         arguments=['--ros-args', '--log-level', LaunchConfiguration('log_level')],
     )
+    return ended_with(node)
+
+
+def make_player(context: LaunchContext, bag: str) -> ExecuteProcess:
+    """`ros2 bag play`, which sends the recording's clock and latched topics, too."""
+    command = ['ros2', 'bag', 'play', bag, '--clock', '100']
+    speed = float(LaunchConfiguration('speed').perform(context))
+    if speed <= 0:
+        raise RuntimeError(f'speed:={speed:g} must be above 0')
+    command += ['--rate', f'{speed:g}']
+    if IfCondition(LaunchConfiguration('loop')).evaluate(context):
+        command.append('--loop')
+    return ExecuteProcess(cmd=command, name='ros2_bag_play', output='screen')
+
+
+def ended_with(process: ExecuteProcess) -> list[LaunchDescriptionEntity]:
+    """The process, and the end of everything when it has ended."""
     at_end = RegisterEventHandler(
-        OnProcessExit(target_action=node, on_exit=end_all),
+        OnProcessExit(target_action=process, on_exit=end_all),
         condition=IfCondition(LaunchConfiguration('shutdown_at_end')),
     )
-    return [at_end, node]
+    return [at_end, process]
 
 
 def end_all(_event: ProcessExited, context: LaunchContext) -> list[LaunchDescriptionEntity]:

@@ -274,3 +274,28 @@ def test_a_profile_of_the_users_own_stays():
 def test_executables_are_found_where_launch_looks(name):
     found = ExecutableInPackage(name, 'seg_perception').perform(LaunchContext())
     assert os.access(found, os.X_OK)
+
+
+def played(**arguments: str) -> tuple[list[str], str]:
+    """The command of the player that the replay file would start, and use_sim_time then."""
+    context, loaded = LaunchContext(), {}
+    exec((ROOT / 'launch' / 'replay.launch.py').read_text(), loaded)
+    for argument in loaded['arguments']():
+        argument.execute(context)
+    context.launch_configurations.update({'use_sim_time': 'false', **arguments})
+    for action in loaded['check_source'](context):
+        action.execute(context)
+    _, process = loaded['make_source'](context)
+    command = [perform_substitutions(context, word) for word in process.cmd]
+    return command, context.launch_configurations['use_sim_time']
+
+
+def test_ros2_bag_play_takes_the_sources_place():
+    command, simulated = played(bag='drive', player='ros2bag', speed='0.5', loop='true')
+    expected = 'ros2 bag play drive --clock 100 --rate 0.5 --loop'
+    assert command == expected.split()
+    assert simulated == 'true'
+    with pytest.raises(RuntimeError, match='not a video'):
+        played(video='drive.mp4', player='ros2bag')
+    with pytest.raises(RuntimeError, match='must be above 0'):
+        played(bag='drive', player='ros2bag', speed='0')
