@@ -105,10 +105,17 @@ def run_export(args: argparse.Namespace) -> int:
         licence={'code': 'Apache-2.0', **origin.licence},
         source=origin.source,
         overwrite=args.overwrite,
-        check=lambda made: check_engines(made, pictures[0]),
+        check=lambda made: check_engines(made, pictures[0], form.score, _least(exported)),
     )
     print(_told(bundle.root, exported))
     return 0
+
+
+def _least(exported: Exported) -> float:
+    """Return the mean IoU that an engine must reach with an int8 graph."""
+    from seg_perception.zoo.export import MAX_LOSS
+
+    return exported.miou[0] - MAX_LOSS if exported.miou else 0.0
 
 
 def _told(root: Path, exported: Exported) -> str:

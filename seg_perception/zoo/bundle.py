@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 
 import numpy as np
 
-from seg_perception.core.errors import ProviderError
+from seg_perception.core.errors import ExportError, ProviderError
 from seg_perception.core.labels import LabelSet
 from seg_perception.runtime.bundle import Bundle, write_bundle
 from seg_perception.runtime.semantic import SemanticSegmenter
-from seg_perception.zoo.export import INPUT
+from seg_perception.zoo.export import INPUT, Score
 
 #: Engines of this machine's CPU, each of which must run what is written.
 ENGINES = ('cpu', 'openvino')
@@ -95,14 +96,37 @@ def write(
     )
 
 
-def check_engines(bundle: Bundle, picture: np.ndarray) -> None:
+def check_engines(
+    bundle: Bundle, picture: np.ndarray, score: Score | None = None, least: float = 0.0
+) -> None:
     """Run a picture on every engine of the CPU that is installed.
+
+    Args:
+        bundle: of a semantic network.
+        picture: uint8 [H,W,3] RGB.
+        score: for int8, whose arithmetic is each engine's own: mean IoU (0..1) on labelled
+            pictures. ONNX Runtime's was scored at the export.
+        least: that each engine must reach.
 
     Raises:
         BundleError: one of them cannot load or run the bundle.
+        ExportError: one of them scores less.
     """
     for engine in ENGINES:
         try:
-            SemanticSegmenter(bundle, engine).segment(picture)
+            segmenter = SemanticSegmenter(bundle, engine)
         except ProviderError:
             continue
+        predict = partial(_labels, segmenter)
+        predict(picture)
+        if score is None or engine == 'cpu':
+            continue
+        if not (found := score(predict)) >= least:
+            raise ExportError(
+                f'{bundle.name}: on {engine} the mean IoU is {100 * found:.2f}, '
+                f'{100 * least:.2f} is the least allowed'
+            )
+
+
+def _labels(segmenter: SemanticSegmenter, picture: np.ndarray) -> np.ndarray:
+    return segmenter.segment(picture).labels

@@ -120,6 +120,20 @@ def test_int8_runs_on_both_engines_at_any_size(model, int8, engine):
         assert np.mean(found.labels == exact(seen)) > 0.8
 
 
+def test_int8_is_scored_on_the_other_engine_too(int8):
+    pytest.importorskip('openvino')
+    seen = []
+
+    def score(predict):
+        seen.append(predict(picture(0)).shape)
+        return 0.4
+
+    bundle.check_engines(int8[1], picture(0), score, 0.4)
+    assert seen == [SIZE]
+    with pytest.raises(ExportError, match=r'on openvino the mean IoU is 40\.00, 41\.00'):
+        bundle.check_engines(int8[1], picture(0), score, 0.41)
+
+
 def test_int8_that_loses_too_much_is_refused(model):
     scores = iter((0.70, 0.685))
     with pytest.raises(ExportError, match=r'70\.00 to 68\.50, by 1\.50 points'):
