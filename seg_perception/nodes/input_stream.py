@@ -24,6 +24,7 @@ class InputStream:
         consequence: what its silence means for the outputs, for people.
         depth: history depth (KEEP_LAST).
         latched: whether to ask for what was published before, too.
+        publisher: who is expected to publish it, for people.
     """
 
     def __init__(
@@ -38,6 +39,7 @@ class InputStream:
         consequence: str,
         depth: int = 1,
         latched: bool = False,
+        publisher: str = 'the camera',
     ) -> None:
         self.name = name
         self._callback = callback
@@ -52,6 +54,7 @@ class InputStream:
             reliability=reliability,
             depth=depth,
             latched=latched,
+            publisher=publisher,
         )
 
     @property

@@ -27,6 +27,15 @@ PATIENCE = 1.0
 #: Pictures kept for the overlay: some 80 MB at 1280 x 720.
 PICTURES = 30
 _CONSEQUENCE = 'there is no panoptic map until it is back'
+#: Who is expected to publish each input.
+_PUBLISHERS = {
+    'image': 'the camera',
+    'mask': 'segmentation_node',
+    'mask_label_info_json': 'segmentation_node',
+    'instances': 'instance_node',
+    'detections_json': 'instance_node',
+    'instance_label_info_json': 'instance_node',
+}
 
 
 class PanopticNode(ManagedNode):
@@ -73,6 +82,7 @@ class PanopticNode(ManagedNode):
             reliability='reliable' if options.get('latched') else reliability,
             name=topic,
             consequence=_CONSEQUENCE,
+            publisher=_PUBLISHERS[topic],
             **options,
         )
 

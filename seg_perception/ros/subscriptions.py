@@ -58,6 +58,7 @@ class MatchedSubscription:
             or 'best_effort'.
         depth: history depth (KEEP_LAST); `qos_overrides` may change it.
         latched: ask for TRANSIENT_LOCAL: what was published before the subscription, too.
+        publisher: who is expected to publish it, for people.
     """
 
     def __init__(
@@ -70,6 +71,7 @@ class MatchedSubscription:
         reliability: str = 'auto',
         depth: int = 1,
         latched: bool = False,
+        publisher: str = 'the camera',
     ) -> None:
         if reliability not in RELIABILITIES:
             raise ValueError(f"reliability '{reliability}' is none of {', '.join(RELIABILITIES)}")
@@ -80,6 +82,7 @@ class MatchedSubscription:
         self._callback = callback
         self._reliability = reliability
         self._depth = depth
+        self._publisher = publisher
         self._durability = (
             DurabilityPolicy.TRANSIENT_LOCAL if latched else DurabilityPolicy.VOLATILE
         )
@@ -124,7 +127,7 @@ class MatchedSubscription:
         if not publishers:
             self._incompatible = None
             return InputProblem(
-                f'nobody publishes {self.topic}: start the camera or remap the input',
+                f'nobody publishes {self.topic}: start {self._publisher} or remap the input',
                 waiting=True,
             )
         if self._reliability == 'auto' and self._wanted() != self._in_use:
