@@ -11,7 +11,7 @@ from typing import Any
 from torch import nn
 
 from seg_perception.core.errors import ExportError
-from seg_perception.training.trainer import load_network
+from seg_perception.training.checkpoint import load_network
 from seg_perception.zoo import hub
 
 

@@ -13,7 +13,7 @@ from torch import nn
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
-from seg_perception.core.errors import ModelError, TrainingError
+from seg_perception.core.errors import TrainingError
 from seg_perception.core.labels import LabelSet
 from seg_perception.evaluation.dataset import IGNORE, FolderDataset
 from seg_perception.evaluation.layouts import open_dataset
@@ -33,7 +33,7 @@ from seg_perception.training.scoring import score_module
 from seg_perception.training.sources import open_entry
 from seg_perception.zoo.registry import architecture, build
 
-__all__ = ['CHECKPOINT', 'LOG', 'Trainer', 'load_network']
+__all__ = ['CHECKPOINT', 'LOG', 'Trainer']
 
 CHECKPOINT = 'checkpoint.pt'
 _DTYPES = {'bf16': torch.bfloat16, 'fp16': torch.float16}
@@ -368,22 +368,6 @@ class Trainer:
             raise TrainingError(f'{path} does not fit the configuration: {error}') from error
         self.step, self.seconds = state['step'], state['seconds']
         return True
-
-
-def load_network(path: Path) -> tuple[nn.Module, TrainingConfig, int]:
-    """Return (network with the averaged weights in eval mode, its configuration, its step).
-
-    Raises:
-        TrainingError, ModelError: damaged checkpoint, or one whose weights fit no network.
-    """
-    state = load_checkpoint(path)
-    config = TrainingConfig.from_dict(state['config'])
-    model = build(config.architecture, len(LabelSet.named(config.labels)), **config.options)
-    try:
-        model.load_state_dict(state['average'])
-    except RuntimeError as error:
-        raise ModelError(f'{path}: {error}') from error
-    return model.eval(), config, state['step']
 
 
 def _single_thread(_: int) -> None:

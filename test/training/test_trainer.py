@@ -9,10 +9,14 @@ pytest.importorskip('segmentation_models_pytorch', reason='see requirements/trai
 pytest.importorskip('albumentations', reason='see requirements/train.txt')
 
 from seg_perception.core.errors import DatasetError, SegPerceptionError, TrainingError  # noqa: E402
-from seg_perception.training.checkpoint import load_checkpoint, save_checkpoint  # noqa: E402
+from seg_perception.training.checkpoint import (  # noqa: E402
+    load_checkpoint,
+    load_network,
+    save_checkpoint,
+)
 from seg_perception.training.class_weights import count_pixels  # noqa: E402
 from seg_perception.training.config import TrainingConfig  # noqa: E402
-from seg_perception.training.trainer import CHECKPOINT, LOG, Trainer, load_network  # noqa: E402
+from seg_perception.training.trainer import CHECKPOINT, LOG, Trainer  # noqa: E402
 
 LITE = 'deeplabv3plus_efficientnet_lite1'
 

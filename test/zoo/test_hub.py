@@ -5,7 +5,7 @@ import urllib.error
 import pytest
 
 torch = pytest.importorskip('torch', reason='needs torch: pip install -r requirements/train.txt')
-pytest.importorskip('transformers', reason='see requirements/train.txt')
+transformers = pytest.importorskip('transformers', reason='see requirements/train.txt')
 safetensors = pytest.importorskip('safetensors.torch', reason='see requirements/train.txt')
 
 from seg_perception.core.errors import ModelError  # noqa: E402
@@ -121,6 +121,19 @@ def test_a_published_segformer_is_the_network_it_was(segformer, tmp_path, file):
     with torch.inference_mode():
         assert torch.equal(loaded(pixels), segformer(pixels))
     assert not loaded.training
+
+
+def test_a_checkpoint_that_transformers_itself_wrote(tmp_path):
+    """Its save_pretrained turns the names of its modules into the published ones."""
+    theirs = transformers.SegformerForSemanticSegmentation(
+        transformers.SegformerConfig(num_labels=19)
+    ).eval()
+    theirs.save_pretrained(tmp_path)
+    written = safetensors.load_file(tmp_path / 'model.safetensors')
+    assert set(PUBLISHED) <= set(written)
+    pixels = torch.randn(1, 3, 64, 64)
+    with torch.inference_mode():
+        assert torch.equal(load(tmp_path).quarter_logits(pixels), theirs(pixels).logits)
 
 
 def test_what_does_not_fit_is_named(segformer, checkpoint):
