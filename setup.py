@@ -40,6 +40,7 @@ setup(
         'simulation': ['panda3d'],
         'train': [
             *('torch', 'torchvision', 'segmentation_models_pytorch', 'albumentations'),
+            'pycocotools',
             *('transformers', 'safetensors', 'huggingface_hub', 'tensorboard'),
         ],
         'cluster': ['ray'],
