@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from seg_perception.core.errors import TrainingError
 from seg_perception.training.export_command import add_export, import_torch
+
+if TYPE_CHECKING:
+    from seg_perception.training.config import TrainingConfig
 
 
 def add_commands(subparsers: Any) -> None:
@@ -30,6 +34,11 @@ def _add_train(subparsers: Any) -> None:
         '--restart', action='store_true', help='begin anew although there is a checkpoint'
     )
     parser.add_argument(
+        '--check',
+        action='store_true',
+        help='only read all training data, and list what cannot be used',
+    )
+    parser.add_argument(
         '--accept-licence',
         action='store_true',
         help='use encoder weights whose licence forbids commercial use, for what it allows',
@@ -43,14 +52,19 @@ def run_train(args: argparse.Namespace) -> int:
 
     config = TrainingConfig.load(args.config)
     torch = import_torch()
+    if args.check:
+        return _check(config)
     from seg_perception.training.distributed import processes
+    from seg_perception.training.instance_trainer import InstanceTrainer
     from seg_perception.training.trainer import CHECKPOINT, Trainer
+    from seg_perception.zoo.registry import architecture
 
+    kind = InstanceTrainer if architecture(config.architecture).task == 'instance' else Trainer
     if args.threads:
         torch.set_num_threads(args.threads)
     output = args.output or Path('out') / 'train' / config.name
     with processes(args.device) as (ours, device):
-        trainer = Trainer(config, output, device, ours, args.accept_licence)
+        trainer = kind(config, output, device, ours, args.accept_licence)
         resumed = not args.restart and trainer.resume()
         if resumed and ours.first:
             print(f'resumed {output / CHECKPOINT} at step {trainer.step}')
@@ -58,3 +72,19 @@ def run_train(args: argparse.Namespace) -> int:
         if ours.first:
             print(f'done: {output / CHECKPOINT}, step {trainer.step}')
     return 0
+
+
+def _check(config: TrainingConfig) -> int:
+    """Print what the data entries hold; return 1 if some of it cannot be used."""
+    from seg_perception.training.check import check_data
+    from seg_perception.zoo.registry import architecture
+
+    if architecture(config.architecture).task != 'semantic':
+        raise TrainingError('--check reads label maps; objects are checked as they are opened')
+    problems = 0
+    for finding in check_data(config):
+        print('\n'.join(finding.lines()))
+        problems += len(finding.problems)
+    if problems:
+        print(f"{problems} in all: mend them, or name their stems in the entry's exclude")
+    return 1 if problems else 0

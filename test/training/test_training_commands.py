@@ -1,6 +1,9 @@
 import argparse
 import json
+import re
 
+import cv2
+import numpy as np
 import pytest
 import yaml
 
@@ -12,19 +15,20 @@ from seg_perception.core.errors import ExportError, ModelError  # noqa: E402
 from seg_perception.evaluation.commands import add_commands as add_evaluation  # noqa: E402
 from seg_perception.evaluation.dataset import FolderDataset  # noqa: E402
 from seg_perception.runtime.bundle import Bundle  # noqa: E402
+from seg_perception.training.checkpoint import load_network  # noqa: E402
 from seg_perception.training.commands import add_commands  # noqa: E402
 from seg_perception.training.scoring import score_module  # noqa: E402
-from seg_perception.training.trainer import CHECKPOINT, load_network  # noqa: E402
+from seg_perception.training.trainer import CHECKPOINT  # noqa: E402
 from seg_perception.zoo.registry import build  # noqa: E402
 
 
-def run(*arguments):
+def run(*arguments, code=0):
     parser = argparse.ArgumentParser()
     subparsers = parser.add_subparsers()
     add_commands(subparsers)
     add_evaluation(subparsers)
     args = parser.parse_args([str(argument) for argument in arguments])
-    assert args.run(args) == 0
+    assert args.run(args) == code
 
 
 def write_config(path, street, **changes):
@@ -68,6 +72,21 @@ def test_from_a_configuration_to_a_scored_bundle(street, tmp_path):
     model, loaded, _ = load_network(checkpoint)
     by_torch = score_module(model, FolderDataset(street, 11), loaded.architecture)
     assert json.loads(out.read_text())['miou'] == pytest.approx(by_torch.miou, abs=0.005)
+
+
+def test_all_that_is_wrong_with_the_data_is_listed_at_once(street, tmp_path, capsys):
+    config = write_config(tmp_path / 'c.yaml', street)
+    run('train', '--config', config, '--check')
+    assert re.search(r'4 pictures; (sky|road) [5-8]\d\.\d %', capsys.readouterr().out)
+    (street / 'images' / '000.png').write_bytes(b'no picture')
+    cv2.imwrite(str(street / 'labels' / '001.png'), np.zeros((5, 5), np.uint8))
+    cv2.imwrite(str(street / 'labels' / '002.png'), np.full((96, 128), 77, np.uint8))
+    run('train', '--config', config, '--check', code=1)
+    said = capsys.readouterr().out
+    for part in ('1 pictures', 'images/000.png cannot be read', '001.png is 5x5', 'label 77'):
+        assert part in said
+    assert '3 in all' in said
+    assert not (tmp_path / 'run').exists()
 
 
 def test_a_bundle_without_terms_is_not_written(street, tmp_path):
