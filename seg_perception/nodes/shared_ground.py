@@ -56,6 +56,7 @@ class SharedGround:
         self._sectors = Sectors()
         self._good: dict[str, float] = {}  # arrival of the newest frame of cameras that see
         self._alone: dict[str, tuple[int, np.ndarray]] = {}  # stamp and cells, without odometry
+        self._placed: dict[str, tuple[GridResult, np.ndarray, float]] = {}  # without fusion
         self._interrupted: float | None = None
 
     def interrupt(self) -> None:
@@ -77,6 +78,7 @@ class SharedGround:
         """Forget what was known; of a camera also where it looks."""
         self._pipeline.reset_fusion()
         self._alone.clear()
+        self._placed.clear()
         for name in self._cameras if camera is None else (camera,):
             self._sectors.forget(name)
             self._good.pop(name, None)
@@ -109,6 +111,7 @@ class SharedGround:
         """Publish what is known without a camera whose frame shows nothing of the ground."""
         self._good.pop(camera, None)
         self._alone.pop(camera, None)
+        self._placed.pop(camera, None)
         if not self._others_see(p.stale_after):
             self._guard.publish_unknown(stamp)
         # Else the others' next frames say it: they come within stale_after.
@@ -138,11 +141,11 @@ class SharedGround:
         if len(self._cameras) > 1 and result.observation is not None:
             known = result.observation.kinds != UNKNOWN
             self._sectors.note(camera, p.grid_spec, known)
-        start = time.perf_counter()
         if motion is None:
             ground, spec = self._without_motion(camera, result, stamp, wanted, p)
         else:
-            ground, spec = self._with_motion(result, motion, stamp, wanted, p)
+            ground, spec = self._with_motion(camera, result, motion, stamp, wanted, p)
+        start = time.perf_counter()
         fresh = self._guard.publish(ground, spec, arrival)
         self._pipeline.timing.measure('publish_grid', start)
         return fresh
@@ -176,6 +179,7 @@ class SharedGround:
 
     def _with_motion(
         self,
+        camera: str,
         result: GridResult,
         motion: Motion,
         stamp: Time,
@@ -183,16 +187,20 @@ class SharedGround:
         p: SegmentationParameters,
     ) -> tuple[GroundMessages, GridSpec]:
         """Return all frames together, in the frame that was asked for."""
-        options = p.fusion
-        if not p.fusion_enabled:
-            # One frame must do: nothing is kept, so that there is nothing to be confirmed.
-            self._pipeline.reset_fusion()
-            options = replace(options, miss=max(options.miss, options.free_at))
         seconds = stamp_ns(stamp) / 1e9
         frame = 'base' if p.grid_publish_in == 'base' else 'odom'
-        fused = self._pipeline.fuse(
-            result, motion.pose, seconds, options=options, graded=p.grid_graded, frame=frame
-        )
+        if p.fusion_enabled:
+            fused = self._pipeline.fuse(
+                result,
+                motion.pose,
+                seconds,
+                options=p.fusion,
+                graded=p.grid_graded,
+                frame=frame,
+            )
+        else:
+            self._placed[camera] = result, motion.pose, seconds
+            fused = self._newest_of_each(motion.pose, seconds, frame, p)
         if fused.reset:
             self._health.event('fusion resets', f'{fused.reset}: the grid starts anew')
         blind = self._blind(p.stale_after)
@@ -204,9 +212,25 @@ class SharedGround:
             if frame == 'odom':
                 around = self._pipeline.fused(motion.pose, seconds, frame='base') or result
                 self._sectors.blank(around.cells, around.spec, blind)
+            start = time.perf_counter()
             space = free_space_of_cells(around.cells, around.spec)
+            self._pipeline.timing.measure('free_space', start)
         frame_id = p.grid_frame_id if frame == 'base' else motion.frame_id
         return self._messages(cells, spec, frame_id, space, stamp, wanted, p)
+
+    def _newest_of_each(
+        self, t_odom_base: np.ndarray, seconds: float, frame: str, p: SegmentationParameters
+    ) -> GridResult:
+        """Return the newest frame of each camera, and nothing older."""
+        # One frame must do: nothing is kept by which it could be confirmed.
+        options = replace(p.fusion, miss=max(p.fusion.miss, p.fusion.free_at))
+        self._pipeline.reset_fusion()
+        for result, pose, at in sorted(self._placed.values(), key=lambda placed: placed[2]):
+            if abs(at - seconds) <= options.time_back:
+                self._pipeline.fuse(result, pose, at, options=options, graded=p.grid_graded)
+        fused = self._pipeline.fused(t_odom_base, seconds, frame=frame)
+        assert fused is not None, 'the frame itself was added'
+        return fused
 
     def _messages(
         self,

@@ -120,6 +120,21 @@ def test_masks_of_each_and_one_grid_of_all(make_bench: Callable) -> None:
     bench.until(lambda: peer.diagnostics()[0] == 0, 'diagnostics to be well')
 
 
+def test_without_fusion_the_newest_frame_of_each_counts(make_bench: Callable) -> None:
+    bench, cameras = make_bench(**{'fusion.enabled': False})
+    grids = bench.peer.listen_grids()
+    cameras.connected()
+    with Wheels(bench.peer):
+        cameras.start()
+        bench.until(
+            lambda: grids and grids[-1].header.frame_id == 'odom' and min(sides(grids[-1])) > 500,
+            'a grid of both',
+        )
+        grids.clear()
+        bench.until(lambda: len(grids) > 5, 'more of them')
+        assert min(min(sides(g)) for g in grids) > 500, 'a sector flickers'
+
+
 @pytest.mark.parametrize('with_odometry', [False, True])
 def test_a_dead_camera_leaves_its_sector_unknown_and_is_named(
     make_bench: Callable, with_odometry: bool
