@@ -20,6 +20,10 @@ from seg_perception.ros.worker import LatestWorker
 HOUSEKEEPING_PERIOD = 0.1
 #: Seconds for which a frame may be in work before it counts as hung, at least.
 HUNG_AFTER = 1.0
+#: Seconds that the frame in work is given at a deactivation, and at the end of the process:
+#: launch waits 5 s for that.
+LAST_FRAME = 5.0
+LAST_FRAME_AT_END = 2.0
 
 SUCCESS = TransitionCallbackReturn.SUCCESS
 FAILURE = TransitionCallbackReturn.FAILURE
@@ -93,6 +97,8 @@ class ManagedNode(LifecycleNode):
         self._companions: list[InputStream] = []
         self._next_due: dict[str, float] = {}
         self._timer: Timer | None = None
+        self._patience = LAST_FRAME
+        self._left_behind: LatestWorker | None = None
         self.add_on_set_parameters_callback(
             parameter_scheme.make_validator(
                 self, parameters, lambda: self._configured, self._try_parameters
@@ -143,10 +149,16 @@ class ManagedNode(LifecycleNode):
 
     def end(self) -> None:
         """Withdraw what is in force while the context still lets us."""
+        self._patience = LAST_FRAME_AT_END
         if self._active:
             self.trigger_deactivate()
         if self._configured:
             self.trigger_cleanup()
+
+    @property
+    def still_working(self) -> bool:
+        """Whether a frame is in work that a deactivation did not wait for."""
+        return self._left_behind is not None and self._left_behind.busy
 
     # ------------------------------------------------------------------- transitions
 
@@ -243,9 +255,10 @@ class ManagedNode(LifecycleNode):
         self._withdraw()
         self._handler.close()
         waiting = self._worker.dropped
-        stopped = self._worker.stop()
+        stopped = self._worker.stop(self._patience)
         self._health.dropped(self._worker.dropped - waiting)
         if not stopped:
+            self._left_behind = self._worker
             self.get_logger().warning('the last frame is still in work, going on without it')
         self._farewell()
         self._health.forget()

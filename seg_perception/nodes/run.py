@@ -65,7 +65,7 @@ def run(make_node: Callable[[], Node], args: list[str] | None = None) -> int:
             raise KeyboardInterrupt
 
     ended = _end_in_time()
-    node = None
+    node, code = None, 0
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, on_signal)
     try:
@@ -78,12 +78,12 @@ def run(make_node: Callable[[], Node], args: list[str] | None = None) -> int:
         starting = False
         while not stop and node.exit_code is None and rclpy.ok():
             _spin_once(executor, node)
-        return node.exit_code or 0
+        code = node.exit_code or 0
     except (KeyboardInterrupt, ExternalShutdownException):
-        return 0
+        pass
     except SegPerceptionError as error:
         print(f'{error}', file=sys.stderr)
-        return 2
+        code = 2
     finally:
         starting = False
         if node is not None:
@@ -92,6 +92,12 @@ def run(make_node: Callable[[], Node], args: list[str] | None = None) -> int:
             node.destroy_node()
         rclpy.try_shutdown()
         ended.set()
+    if getattr(node, 'still_working', False):
+        # The interpreter's own end would tear a network down that runs, which aborts.
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+    return code
 
 
 def _end_in_time() -> threading.Event:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -243,3 +244,22 @@ def test_it_works_only_while_somebody_listens(ros: None, objects_model: str) -> 
         bench.connected()
         bench.peer.leave('instance_node/instances')
         bench.until(lambda: not bench.peer.image.get_subscription_count(), 'it to let go')
+
+
+def test_a_frame_left_in_work_is_known(bench: InstanceBench, monkeypatch: Any) -> None:
+    bench.objects(*OBJECTS)
+    segmenter = bench.node._handler._segmenter
+    go_on, usual = threading.Event(), segmenter.segment
+    monkeypatch.setattr(segmenter, 'segment', lambda *a: go_on.wait(20.0) and usual(*a))
+    bench.peer.send(image(picture_of(OBJECTS, WIDTH, HEIGHT)))
+    bench.until(lambda: bench.node._worker.busy, 'the frame to be in work')
+    assert not bench.node.still_working
+    bench.node._patience = 0.2
+    assert bench.change(Transition.TRANSITION_DEACTIVATE)
+    assert bench.node.still_working
+    assert not bench.change(Transition.TRANSITION_ACTIVATE), 'while the old frame is in work'
+    go_on.set()
+    bench.until(lambda: not bench.node.still_working, 'it to be done')
+    assert bench.change(Transition.TRANSITION_ACTIVATE)
+    bench.ids.clear()
+    assert bench.objects(*OBJECTS).any()

@@ -111,3 +111,23 @@ def test_ended_node_leaves_no_free_cells_behind(
         assert spin_until(executor, lambda: 0 not in grids[-1].data, 3.0)
         grids.clear()
     peer.destroy_node()
+
+
+def test_a_network_that_still_runs_is_not_torn_down(tmp_path: Path) -> None:
+    """The interpreter's own end would abort with exit code -6; exit handlers show it ran."""
+    code = (
+        'import atexit, rclpy, sys\n'
+        'from rclpy.node import Node\n'
+        'from seg_perception.nodes.run import run\n'
+        'class Stub(Node):\n'
+        '    exit_code, still_working = 3, sys.argv[1] == "busy"\n'
+        '    begin = end = lambda self: None\n'
+        'atexit.register(print, "torn down")\n'
+        'sys.exit(run(lambda: Stub("stub"), []))\n'
+    )
+    for state, said in (('busy', ''), ('idle', 'torn down\n')):
+        done = subprocess.run(
+            [sys.executable, '-c', code, state], capture_output=True, text=True, timeout=60
+        )
+        assert done.returncode == 3, done.stderr
+        assert done.stdout == said
