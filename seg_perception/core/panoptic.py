@@ -6,7 +6,7 @@ its section 5 as used by "Panoptic Feature Pyramid Networks", the metric is its 
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import cv2
@@ -258,6 +258,18 @@ class PanopticQuality:
         classes_t = {int(i): int(i) // CLASS_STEP for i in np.unique(truth) if i != VOID}
         classes_p = {segment.id: segment.label for segment in predicted.segments}
         self.update(predicted.ids, classes_p, truth, classes_t, **options)  # type: ignore[arg-type]
+
+    def counts(self) -> dict[str, list]:
+        """Return by class: sums of IoU, segments matched (tp), made up (fp), missed (fn)."""
+        parts = {'iou': self._iou, 'tp': self._tp, 'fp': self._fp, 'fn': self._fn}
+        return {name: array.tolist() for name, array in parts.items()}
+
+    def add(self, counts: Mapping[str, Sequence[float]]) -> None:
+        """Take the counts of other pictures in, as ``counts`` gave them."""
+        self._iou = self._iou + np.asarray(counts['iou'], np.float64)
+        self._tp = self._tp + np.asarray(counts['tp'], np.int64)
+        self._fp = self._fp + np.asarray(counts['fp'], np.int64)
+        self._fn = self._fn + np.asarray(counts['fn'], np.int64)
 
     def compute(self) -> dict[str, Quality]:
         """Return the means over 'all' classes, 'things' and 'stuff'.

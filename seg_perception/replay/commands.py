@@ -32,6 +32,7 @@ def _add_replay(subparsers: Any) -> None:
     add('bags', nargs='+', metavar='BAG', help='rosbag2 folder or file, folder of bags, pattern')
     add('--output', type=Path, required=True, metavar='DIR', help='folder for all results')
     add('--model', action='append', default=[], help='bundle; more than one: side by side')
+    add('--instance-model', default='', help='bundle of the task instance: objects, too')
     add('--reference-model', default='', help='larger bundle that stands in for the truth')
     add(
         '--params-file',
@@ -39,7 +40,7 @@ def _add_replay(subparsers: Any) -> None:
         type=Path,
         default=[],
         metavar='YAML',
-        help='parameters of segmentation_node, as the live node takes them',
+        help='parameters of segmentation_node and instance_node, as the live nodes take them',
     )
     add(
         '-p',
@@ -48,6 +49,13 @@ def _add_replay(subparsers: Any) -> None:
         default=[],
         metavar='NAME:=VALUE',
         help='one parameter, e.g. camera_pose.height:=1.3',
+    )
+    add(
+        '--instance-param',
+        action='append',
+        default=[],
+        metavar='NAME:=VALUE',
+        help='one parameter of instance_node, e.g. min_score:=0.6',
     )
     add('--camera', action='append', default=[], help='image topic or camera; default: all')
     add(
@@ -114,9 +122,11 @@ def _options(args: argparse.Namespace) -> Any:
 
     return ReplayOptions(
         models=tuple(args.model),
+        instance_model=args.instance_model,
         reference=args.reference_model,
         params_files=tuple(path.resolve() for path in args.params_file),
         overrides=tuple(parse_override(text) for text in args.param),
+        instance_overrides=tuple(parse_override(text) for text in args.instance_param),
         cameras=tuple(args.camera),
         truth=tuple(args.truth),
         truth_labels=args.truth_labels,
@@ -181,8 +191,18 @@ def _tell(report: dict[str, Any], written: list[Path]) -> None:
         print(f'{model["name"]} on {model["provider"]}: {", ".join(figures)}')
         for text, count in model['problems'].items():
             print(f'  {count} frames: {text}')
+    objects = report['objects']
+    if objects is not None:
+        print(f'{objects["name"]} on {objects["provider"]}: {_objects_line(objects)}')
     for path in written:
         print(f'  {path}')
+
+
+def _objects_line(objects: dict[str, Any]) -> str:
+    line = f'{objects["found"]} objects'
+    if objects['pq'] is None:
+        return line
+    return f'{line}, PQ {100 * objects["pq"]:.2f} % against {objects["scored"]} frames'
 
 
 # --------------------------------------------------------------------------- simulate-bag

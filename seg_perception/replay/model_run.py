@@ -177,7 +177,8 @@ class ModelRun:
             self._outputs.write_camera_info(camera, frame.info, shown.size, header, frame.log_ns)
         outcome = FrameOutcome(result, None)
         if p.grid_enabled:
-            outcome.ground = self.ground.show(camera, frame, result, calibration, instances)
+            sharpened = instances if p.instances else None
+            outcome.ground = self.ground.show(camera, frame, result, calibration, sharpened)
             self._write_grid(frame, outcome.ground)
         self._count(frame, outcome, truth, motion, reference)
         return outcome

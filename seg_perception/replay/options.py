@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from seg_perception.core.errors import ParameterError
+from seg_perception.ros.instance_parameters import InstanceParameters
 from seg_perception.ros.parameter_files import load_parameters
 from seg_perception.ros.parameters import SegmentationParameters
 
@@ -17,9 +18,11 @@ class ReplayOptions:
 
     Attributes:
         models: bundles to replay, names or paths; empty = the one the parameters name.
+        instance_model: bundle of the task instance, whose objects are written and scored too.
         reference: bundle of a larger model that stands in for the truth.
-        params_files: parameter YAML of segmentation_node.
-        overrides: (ROS name, value) pairs that win over the files.
+        params_files: parameter YAML of segmentation_node and instance_node.
+        overrides: (ROS name, value) pairs that win over the files; instance_overrides: those
+            of instance_node.
         cameras: image topics or camera names; empty = all cameras of the bag.
         truth: where labels come from, each ``[CAMERA=]WHERE`` (see ``replay.truth``).
         truth_labels: label set of the truth; '' = the model's own.
@@ -32,9 +35,11 @@ class ReplayOptions:
     """
 
     models: tuple[str, ...] = ()
+    instance_model: str = ''
     reference: str = ''
     params_files: tuple[Path, ...] = ()
     overrides: tuple[tuple[str, Any], ...] = ()
+    instance_overrides: tuple[tuple[str, Any], ...] = ()
     cameras: tuple[str, ...] = ()
     truth: tuple[str, ...] = ()
     truth_labels: str = ''
@@ -56,6 +61,15 @@ class ReplayOptions:
             overrides['model'] = model
         return load_parameters(SegmentationParameters, self.params_files, overrides)
 
+    def instance_parameters(self) -> InstanceParameters:
+        """Return instance_node's parameters with the model asked for.
+
+        Raises:
+            ParameterError: a file or value is wrong.
+        """
+        overrides = {**dict(self.instance_overrides), 'model': self.instance_model}
+        return load_parameters(InstanceParameters, self.params_files, overrides, '/instance_node')
+
     def model_names(self) -> list[str]:
         """Return the bundles to replay, at least one."""
         return list(self.models) or [self.parameters().model]
@@ -72,3 +86,5 @@ class ReplayOptions:
             raise ParameterError('--resume and --overwrite contradict each other: give one')
         for name in self.model_names():
             self.parameters(name)
+        if self.instance_model:
+            self.instance_parameters()

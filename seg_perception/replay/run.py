@@ -20,11 +20,12 @@ from seg_perception.core.errors import ParameterError, SourceError
 from seg_perception.core.labels import LabelSet
 from seg_perception.core.results import SemanticResult
 from seg_perception.evaluation.temporal import Motion, small_grey
-from seg_perception.replay.gallery import Gallery, Panel, grid_panel, mask_panel, picture_panel
-from seg_perception.replay.model_run import FrameOutcome, LoadedModel, ModelRun, disagreement
+from seg_perception.replay.exhibit import Exhibit
+from seg_perception.replay.model_run import LoadedModel, ModelRun
+from seg_perception.replay.objects import ObjectRun
 from seg_perception.replay.options import ReplayOptions
 from seg_perception.replay.outputs import ModelOutputs, Prefixes
-from seg_perception.replay.truth import FrameTruth, Truth
+from seg_perception.replay.truth import Truth
 from seg_perception.ros.bag_cameras import BagFrame, CameraFrames, find_cameras
 from seg_perception.ros.bag_reader import BagReader
 from seg_perception.ros.bag_writer import BagWriter
@@ -89,7 +90,10 @@ def _asked(options: ReplayOptions, bag: Path) -> dict[str, Any]:
         raise SourceError(f'{bag}: no such bag')
     files = sorted(f for f in path.iterdir() if f.is_file()) if path.is_dir() else [path]
     plain = dataclasses.asdict(options)
-    for name in ('resume', 'overwrite', 'params_files', 'overrides'):
+    for name in (
+        *('resume', 'overwrite', 'params_files'),
+        *('overrides', 'instance_overrides'),
+    ):
         plain.pop(name)
     content = {
         'bag': {'path': str(path.resolve()), 'bytes': [f.stat().st_size for f in files]},
@@ -97,6 +101,8 @@ def _asked(options: ReplayOptions, bag: Path) -> dict[str, Any]:
         'parameters': dataclasses.asdict(options.parameters()),
         'version': __version__,
     }
+    if options.instance_model:
+        content['instance_parameters'] = dataclasses.asdict(options.instance_parameters())
     return json.loads(json.dumps(content))  # lists for tuples, as it is read back
 
 
@@ -147,7 +153,13 @@ class _Run:
         self._writer = BagWriter(output / BAG)
         self._load_models(stack)
         stack.enter_context(self._writer)  # made last: an error above leaves no empty bag
-        self._gallery = Gallery(options.pictures)
+        self._exhibit = Exhibit(
+            options.pictures,
+            self._models,
+            reference=self._reference.labels if self._reference else None,
+            truth=options.truth_labels,
+            objects=self._objects,
+        )
         self._greys: dict[str, tuple[int, np.ndarray]] = {}
         self._index: list[dict[str, Any]] = []
         self._undecodable = self._back = 0
@@ -158,6 +170,9 @@ class _Run:
         self._reference = None
         if options.reference:
             self._reference = self._load(options.reference, 'reference', stack)
+        self._objects = None
+        if options.instance_model:
+            self._objects = self._load_objects(stack)
         truth_labels = LabelSet.named(options.truth_labels) if options.truth_labels else None
         self._models: list[ModelRun] = []
         for name in names:
@@ -177,6 +192,19 @@ class _Run:
                     reference_labels=self._reference.labels if self._reference else None,
                 )
             )
+
+    def _load_objects(self, stack: ExitStack) -> ObjectRun:
+        cameras = [camera.name for camera in self._cameras]
+        objects = ObjectRun(
+            self._options.instance_parameters(),
+            self._writer,
+            cameras if len(cameras) > 1 else [''],
+            self._output / JOURNALS / 'objects.journal',
+            {**self._asked['bag'], 'cameras': cameras},
+            resume=self._options.resume,
+        )
+        stack.callback(objects.close)
+        return objects
 
     def _parameters(self, model: str) -> SegmentationParameters:
         """The node's parameters; several cameras are named as the bag names them."""
@@ -246,11 +274,17 @@ class _Run:
         truth = self._truth.of(frame)
         motion = self._motion(frame)
         reference = self._refer(frame)
-        outcomes = [model.frame(frame, truth, motion, reference) for model in self._models]
+        instances = None
+        if self._objects is not None:
+            instances = self._objects.frame(frame, truth, self._options.truth_labels)
+        outcomes = [
+            model.frame(frame, truth, motion, reference, instances) for model in self._models
+        ]
         self._index.append(
             {'camera': frame.camera.name, 'index': frame.index, 'stamp_ns': frame.stamp_ns}
         )
-        self._show(frame, outcomes, truth, reference)
+        disputed = self._exhibit.show(frame, outcomes, truth, reference)
+        self._index[-1]['disagreement'] = disputed
 
     def _note_stamp(self, frame: BagFrame) -> None:
         name = frame.camera.name
@@ -277,65 +311,6 @@ class _Run:
         segmenter = self._reference.journaled
         segmenter.key = [frame.camera.name, frame.index, frame.stamp_ns]
         return segmenter.segment(frame.frame.pixels, frame.frame.color)
-
-    # ------------------------------------------------------------------------- to be shown
-
-    def _show(
-        self,
-        frame: BagFrame,
-        outcomes: list[FrameOutcome],
-        truth: FrameTruth | None,
-        reference: SemanticResult | None,
-    ) -> None:
-        def draw() -> list[Panel]:
-            return self._panels(frame, outcomes, truth, reference)
-
-        where = (frame.camera.name, frame.index, frame.stamp_ns)
-        quality = _quality([outcome.row for outcome in outcomes])
-        for kind in ('best', 'worst'):
-            self._gallery.offer(kind, quality, *where, draw)
-        disputed = self._disputed(outcomes, reference)
-        self._index[-1]['disagreement'] = None if np.isnan(disputed) else round(disputed, 6)
-        self._gallery.offer('disagreement', disputed, *where, draw)
-
-    def _disputed(self, outcomes: list[FrameOutcome], reference: SemanticResult | None) -> float:
-        """How much of a frame the models see differently from the reference, or each other."""
-        if reference is not None:
-            agreement = outcomes[0].row.get('agreement')
-            return float('nan') if agreement is None else 1.0 - agreement
-        if len(outcomes) > 1:
-            a, b = (outcome.result.labels for outcome in outcomes[:2])
-            names = [model.model.labels.names for model in self._models[:2]]
-            return disagreement(a, b) if names[0] == names[1] else float('nan')
-        return float('nan')
-
-    def _panels(
-        self,
-        frame: BagFrame,
-        outcomes: list[FrameOutcome],
-        truth: FrameTruth | None,
-        reference: SemanticResult | None,
-    ) -> list[Panel]:
-        assert frame.frame is not None
-        pixels = frame.frame.pixels
-        rgb = pixels if frame.frame.color == 'rgb' else np.ascontiguousarray(pixels[..., ::-1])
-        panels = [picture_panel('picture', rgb)]
-        if truth is not None and truth.labels is not None:
-            labels = self._truth_labels()
-            panels.append(mask_panel('truth', rgb, truth.labels, labels.palette()))
-        if reference is not None:
-            palette = self._reference.labels.palette()
-            panels.append(mask_panel('reference', rgb, reference.labels, palette))
-        for model, outcome in zip(self._models, outcomes, strict=True):
-            palette = model.pipeline.labels.palette()
-            panels.append(mask_panel(model.name, rgb, outcome.result.labels, palette))
-            if outcome.ground is not None:
-                panels.append(grid_panel(f'{model.name}: grid', outcome.ground.base_cells))
-        return panels
-
-    def _truth_labels(self) -> LabelSet:
-        name = self._options.truth_labels
-        return LabelSet.named(name) if name else self._models[0].model.labels
 
     # ------------------------------------------------------------------------- afterwards
 
@@ -381,21 +356,12 @@ class _Run:
             'index': self._index,
             'models': models,
             'reference': self._reference.describe() if self._reference else None,
-            'gallery': self._gallery.save(pictures),
+            'objects': self._objects.describe() if self._objects else None,
+            'gallery': self._exhibit.save(pictures),
         }
 
     def _first_stamp(self) -> int | None:
         return self._index[0]['stamp_ns'] if self._index else None
-
-
-def _quality(rows: list[dict[str, Any]]) -> float:
-    """How good a frame is, 0..1: by truth, else the reference, else by keeping still."""
-    for name in ('miou', 'agreement'):
-        values = [row[name] for row in rows if row.get(name) is not None]
-        if values:
-            return sum(values) / len(values)
-    values = [1.0 - row['flicker'] for row in rows if row.get('flicker') is not None]
-    return sum(values) / len(values) if values else float('nan')
 
 
 def _unique(name: str, taken: list[str]) -> str:

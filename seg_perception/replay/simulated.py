@@ -18,6 +18,7 @@ from seg_perception.replay.truth import (
     SIM_CONTACTS,
     SIM_GRID,
     SIM_INSTANCES,
+    SIM_KINDS,
     SIM_MASK,
     SIM_VISIBLE,
 )
@@ -46,7 +47,8 @@ def record_drive(
 
     Topics: /camera/image_raw (or image_raw/compressed), /camera/camera_info, /tf (odom ->
     base_link), /tf_static (base_link -> camera), /odom, and the truth: /truth/mask (mono8,
-    CamVid ids), /truth/instances (mono16), /truth/grid and /truth/visible (OccupancyGrid on
+    CamVid ids), /truth/instances (mono16), /truth/kinds (mono8, COCO
+    category ids of the instances), /truth/grid and /truth/visible (OccupancyGrid on
     ``grid``: 0 drivable and clear, 100 not, -1 where a boundary cuts the cell; visible 100) and
     /truth/contacts (PointCloud2, where seen road ends at a thing).
 
@@ -108,6 +110,7 @@ class _Recorder:
         write(SIM_MASK, image_message(frame.mask, 'mono8', header))
         instances = frame.instances.astype(np.uint16)
         write(SIM_INSTANCES, image_message(instances, 'mono16', header))
+        write(SIM_KINDS, image_message(frame.kinds, 'mono8', header))
         self._write_truth_grid(frame, header, write)
 
     def _write_truth_grid(self, frame: Any, header: Header, write: Callable) -> None:

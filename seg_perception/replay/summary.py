@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,6 +12,7 @@ import numpy as np
 
 from seg_perception.core.errors import ParameterError
 from seg_perception.core.grid import GridSpec
+from seg_perception.core.panoptic import PanopticQuality
 from seg_perception.evaluation.grid import GridScores
 from seg_perception.replay.gallery import Gallery, rank
 from seg_perception.replay.tally import Tally
@@ -49,6 +51,7 @@ def summarize(
         'interrupted': any(result['interrupted'] for result in results),
         'reference': next((r['reference'] for r in results if r['reference']), None),
         'models': [_model(name, results) for name in names],
+        'objects': _objects([r['objects'] for r in results if r['objects']]),
         'gallery': _gallery(results, pictures),
     }
 
@@ -86,6 +89,39 @@ def _model(name: str, results: Sequence[dict[str, Any]]) -> dict[str, Any]:
         'latency_ms': _latency([m['rows'] for _, m in parts]),
         'problems': problems,
         'timeline': [row for r, m in parts for row in _timeline(r, m)],
+    }
+
+
+def _objects(parts: Sequence[dict[str, Any]]) -> dict[str, Any] | None:
+    """What was found of single objects; panoptic quality of things where there is truth."""
+    if not parts:
+        return None
+    names = [item['name'] for item in parts[0]['label_set']['classes']]
+    quality = PanopticQuality(len(names) + 1, range(len(names)))
+    for part in parts:
+        quality.add(part['quality'])
+    scored = sum(part['scored'] for part in parts)
+    things = quality.compute()['things']
+    per_class = quality.per_class()
+    found = [sum(part['found'][i] for part in parts) for i in range(len(names))]
+    times = [value for part in parts for value in part['ms']]
+    return {
+        **{key: parts[0][key] for key in ('name', 'sha256', 'provider')},
+        'frames': sum(part['frames'] for part in parts),
+        'scored': scored,
+        'found': sum(found),
+        **{key: getattr(things, key) if scored else None for key in ('pq', 'sq', 'rq')},
+        'ms_p50': round(float(np.percentile(times, 50)), 3) if times else None,
+        'ms_p99': round(float(np.percentile(times, 99)), 3) if times else None,
+        'classes': [
+            {
+                'name': name,
+                'found': found[i],
+                **(dataclasses.asdict(per_class[i]) if scored and i in per_class else {}),
+            }
+            for i, name in enumerate(names)
+            if found[i] or i in per_class
+        ],
     }
 
 
@@ -246,9 +282,15 @@ def failed(report: dict[str, Any], gate: dict[str, float]) -> list[str]:
     Raises:
         ParameterError: there is no score and no class of that name.
     """
+    objects = report['objects'] or {'pq': None, 'sq': None, 'rq': None, 'name': 'objects'}
     wrong = []
     for model in report['models']:
         for name, limit in gate.items():
+            if name in ('pq', 'sq', 'rq'):
+                value = objects[name]
+                if value is None or value < limit:
+                    wrong.append(f'{objects["name"]}: {name} {value} is below {limit:g}')
+                continue
             if name not in model and name not in model['iou']:
                 known = sorted(k for k, v in model.items() if isinstance(v, (int, float)))
                 raise ParameterError(

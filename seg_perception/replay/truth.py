@@ -27,7 +27,7 @@ from seg_perception.ros.sources import natural_key
 #: Labels and frames whose stamps differ by no more are of the same instant, nanoseconds.
 TOLERANCE_NS = 2_000_000
 #: Topics of a recorded simulation.
-SIM_MASK, SIM_INSTANCES = '/truth/mask', '/truth/instances'
+SIM_MASK, SIM_INSTANCES, SIM_KINDS = '/truth/mask', '/truth/instances', '/truth/kinds'
 SIM_GRID, SIM_VISIBLE, SIM_CONTACTS = '/truth/grid', '/truth/visible', '/truth/contacts'
 
 
@@ -56,11 +56,13 @@ class FrameTruth:
     Attributes:
         labels: uint8 [h, w], class ids of the truth's label set, 255 = not labelled.
         instances: uint16 [h, w], 0 = none.
+        kinds: uint8 [h, w], COCO category ids of the instances' pixels, 0 = none.
         ground: of the grid.
     """
 
     labels: np.ndarray | None = None
     instances: np.ndarray | None = None
+    kinds: np.ndarray | None = None
     ground: CellTruth | None = None
 
 
@@ -125,7 +127,8 @@ class Truth:
         if {'cells', 'visible', 'contacts'} <= set(known):
             spec, cells = known['cells']
             ground = CellTruth(spec, cells, known['visible'][1] == 100, known['contacts'])
-        return FrameTruth(known.get('labels'), known.get('instances'), ground)
+        pictures = {kind: known.get(kind) for kind in ('labels', 'instances', 'kinds')}
+        return FrameTruth(**pictures, ground=ground)
 
     def explain(self) -> str:
         """Say why no frame had any truth, for a bag where that happened."""
@@ -140,6 +143,7 @@ def _open(where: str, bag: BagReader, camera: BagCamera, match: str) -> list:
         kinds = (
             ('labels', SIM_MASK),
             ('instances', SIM_INSTANCES),
+            ('kinds', SIM_KINDS),
             ('cells', SIM_GRID),
             ('visible', SIM_VISIBLE),
             ('contacts', SIM_CONTACTS),
@@ -310,6 +314,7 @@ def _points(message: PointCloud2, _topic: str) -> tuple[None, np.ndarray]:
 _KINDS: dict[str, tuple[str, type, Callable]] = {
     'labels': ('sensor_msgs/msg/Image', Image, _ids),
     'instances': ('sensor_msgs/msg/Image', Image, _ids),
+    'kinds': ('sensor_msgs/msg/Image', Image, _ids),
     'cells': ('nav_msgs/msg/OccupancyGrid', OccupancyGrid, _cells),
     'visible': ('nav_msgs/msg/OccupancyGrid', OccupancyGrid, _cells),
     'contacts': ('sensor_msgs/msg/PointCloud2', PointCloud2, _points),

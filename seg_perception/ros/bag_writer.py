@@ -14,6 +14,7 @@ import numpy as np
 
 from seg_perception.core.errors import SourceError
 from seg_perception.core.labels import LabelSet
+from seg_perception.ros.instance_messages import Found, visible_boxes
 
 #: What vision_msgs 4 defines (https://github.com/ros-perception/vision_msgs): rosbags has no
 #: copy of it, and it needs not be installed to be written.
@@ -120,6 +121,33 @@ def label_info(labels: LabelSet, header: Any, threshold: float = 0.0) -> Any:
         class_map=[entry(class_id=c.id, class_name=c.name) for c in labels.classes],
         threshold=float(threshold),
     )
+
+
+def detections(found: Found, header: Any) -> Any:
+    """Return vision_msgs/Detection2DArray for a bag, also where vision_msgs is not installed.
+
+    Filled as ``instance_messages.detections`` does: `id` is the pixel value in ~/instances.
+    """
+    types = typestore().types
+    stamped = _convert(header, 'std_msgs/msg/Header')
+    place = types['geometry_msgs/msg/Point'](0.0, 0.0, 0.0)
+    turn = types['geometry_msgs/msg/Quaternion'](0.0, 0.0, 0.0, 1.0)
+    pose = types['geometry_msgs/msg/PoseWithCovariance'](
+        types['geometry_msgs/msg/Pose'](place, turn), np.zeros(36)
+    )
+    items = []
+    for i, (x1, y1, x2, y2) in enumerate(visible_boxes(found.instances).tolist()):
+        centre = types['vision_msgs/msg/Point2D']((x1 + x2) / 2, (y1 + y2) / 2)
+        box = types['vision_msgs/msg/BoundingBox2D'](
+            types['vision_msgs/msg/Pose2D'](centre, 0.0), x2 - x1, y2 - y1
+        )
+        hypothesis = types['vision_msgs/msg/ObjectHypothesis'](
+            str(int(found.instances.labels[i])), float(found.instances.scores[i])
+        )
+        result = types['vision_msgs/msg/ObjectHypothesisWithPose'](hypothesis, pose)
+        number = str(int(found.ids[i]))
+        items.append(types['vision_msgs/msg/Detection2D'](stamped, [result], box, number))
+    return types['vision_msgs/msg/Detection2DArray'](stamped, items)
 
 
 class BagWriter:
