@@ -252,7 +252,9 @@ class SharedGround:
         """Return the cameras of several from which nothing trustworthy has come lately."""
         if len(self._cameras) == 1:
             return set()
-        return {name for name in self._cameras if not self._sees(name, stale_after)}
+        blind = {name for name in self._cameras if not self._sees(name, stale_after)}
+        self._health.set('blind cameras', ', '.join(sorted(blind)) or 'none')
+        return blind
 
     def _sees(self, camera: str, stale_after: float) -> bool:
         arrival = self._good.get(camera)

@@ -101,8 +101,11 @@ class Extrinsics:
     @property
     def waiting(self) -> bool:
         """Whether tf2 has just begun to listen, and may yet hear of the camera."""
-        young = time.monotonic() < self._patient_until
-        return young and not self._only_tf and not self._latched
+        return self._is_young and not self._only_tf and not self._latched
+
+    @property
+    def _is_young(self) -> bool:
+        return time.monotonic() < self._patient_until
 
     def set_parameters(self, parameters: CameraPoseParameters) -> None:
         """Take changed mounting parameters; they hold from the next pose on."""
@@ -172,7 +175,7 @@ class Extrinsics:
 
     def _without_transform(self, camera: str, reason: str) -> np.ndarray:
         """Fall back to the parameters, unless tf2 is what counts."""
-        if self._uses_tf(camera) or self.waiting:
+        if self._uses_tf(camera) or self._is_young:
             raise ExtrinsicsError(reason)
         self._reasons[camera] = reason
         return self._mounting(camera)

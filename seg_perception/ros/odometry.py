@@ -157,7 +157,8 @@ class Odometry:
         """Return by how many seconds the newest odometry is younger than a stamp."""
         newest: int | None = None
         if self._using == 'topic':
-            newest = self._history.newest
+            with self._arrived:
+                newest = self._history.newest
         elif self._using == 'tf' and self._buffer is not None:
             try:
                 newest = stamp_ns(

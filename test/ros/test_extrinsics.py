@@ -135,6 +135,26 @@ def test_auto_gives_tf_time_to_be_heard_before_it_takes_the_parameters(make_node
     assert extrinsics.pose('cam', STAMP)[2, 3] == 1.5
 
 
+def test_each_camera_has_its_own_mounting_until_tf_knows_it(make_node):
+    class OneOfTwo(FakeBuffer):
+        def can_transform(self, target_frame, source_frame, time):
+            return source_frame == 'front_optical'
+
+    p = parameters(
+        cameras=('front', 'left'),
+        camera_poses=('left:0.3,0.5,1.2,0.0,0.1,1.57',),
+        camera_pose_height=1.7,
+    )
+    extrinsics = Extrinsics(make_node('x'), p, OneOfTwo(transform()))
+    assert extrinsics.pose('front_optical', STAMP, 'front')[2, 3] == 3.0
+    left = extrinsics.pose('left_optical', STAMP, 'left')
+    np.testing.assert_allclose(left, pose_from_mounting(0.3, 0.5, 1.2, 0.0, 0.1, 1.57))
+    assert extrinsics.source_of('front') == 'tf'
+    assert extrinsics.source_of('left').startswith('parameters (no transform')
+    without = Extrinsics(make_node('y'), p, FakeBuffer())
+    assert without.pose('front_optical', STAMP, 'front')[2, 3] == 1.7
+
+
 def test_auto_does_not_fall_back_when_tf_knows_the_camera_at_another_time(make_node):
     buffer = FakeBuffer(transform(), since=101)
     extrinsics = Extrinsics(make_node('x'), parameters(), buffer)

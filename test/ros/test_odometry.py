@@ -248,6 +248,23 @@ def test_its_own_listener_is_taken_down(monkeypatch):
     assert gone == [1]
 
 
+def test_real_tf2():
+    """Against tf2_ros itself, where ROS is installed."""
+    if optional.tf2_ros is None:
+        pytest.skip('tf2_ros is not installed: PyPI has none')
+    buffer = optional.tf2_ros.Buffer()
+    for i in range(11):
+        stamp = SimpleNamespace(nanoseconds=i * 10**8, to_msg=lambda i=i: at(i / 10))
+        transform = Buffer().lookup_transform('odom', 'base_link', stamp, None)
+        buffer.set_transform(transform, 'test')
+    source = odometry('auto', buffer)
+    assert source.pose(at(0.55)).pose[0, 3] == pytest.approx(2.75)
+    assert source.source == 'tf'
+    assert source.lead(at(0.55)) == pytest.approx(0.45)
+    with pytest.raises(OdometryError, match='no transform'):
+        source.pose(at(3.0))
+
+
 # ---------------------------------------------------------------------------------- tilt
 
 CAMERA = pose_from_mounting(1.0, 0.0, 1.5, 0.0, 0.1, 0.0)
