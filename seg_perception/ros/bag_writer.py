@@ -168,7 +168,10 @@ class BagWriter:
         self.path = path
         self.counts: dict[str, int] = {}
         self._connections: dict[str, Any] = {}
-        self._writer = Writer(path, version=9, storage_plugin=StoragePlugin.MCAP)
+        try:
+            self._writer = Writer(path, version=9, storage_plugin=StoragePlugin.MCAP)
+        except Exception as error:
+            raise SourceError(f'{path} cannot be written: {error}') from error
         self._writer.set_compression(CompressionMode.STORAGE, CompressionFormat.ZSTD)
 
     def __enter__(self) -> BagWriter:
