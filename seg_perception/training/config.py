@@ -19,6 +19,8 @@ from seg_perception.training.class_weights import KINDS
 LOSSES = ('cross_entropy', 'dice', 'focal', 'ohem')
 #: Kind of the data entries whose pictures only the teacher labels.
 UNLABELLED = 'unlabelled'
+#: Kind of the data entries whose labels are objects in COCO's format.
+COCO = 'coco'
 PRECISIONS = ('fp32', 'bf16', 'fp16')
 _PAIRS = ('crop', 'scale', 'default_size')
 _TEACHER = {'checkpoint', 'factor', 'temperature'}
@@ -232,7 +234,7 @@ def _check_entry(entry: object) -> None:
             'each data entry is {root, share}, with kind, split, classes and exclude if need be, '
             f'got {entry}'
         )
-    kinds = (*LAYOUTS, UNLABELLED)
+    kinds = (*LAYOUTS, COCO, UNLABELLED)
     if entry.get('kind', 'folder') not in kinds:
         raise TrainingError(f'data: kind must be one of {", ".join(kinds)}, got {entry["kind"]!r}')
     if not isinstance(entry.get('classes', {}), dict):

@@ -9,10 +9,11 @@ import cv2
 import numpy as np
 
 from seg_perception.core.errors import DatasetError, TrainingError
+from seg_perception.evaluation.coco import CocoDataset
 from seg_perception.evaluation.dataset import IGNORE
 from seg_perception.evaluation.layouts import find_pictures, open_dataset
 from seg_perception.training.coarse import TEACHER_ONLY, ClassGroups, MappedDataset
-from seg_perception.training.config import UNLABELLED
+from seg_perception.training.config import COCO, UNLABELLED
 
 
 class UnlabelledPictures:
@@ -50,6 +51,41 @@ class UnlabelledPictures:
         return cv2.cvtColor(image, cv2.COLOR_BGR2RGB), labels
 
 
+class CocoLabels:
+    """COCO's objects as label maps; what no object covers is unknown, not background: ignored.
+
+    Where objects overlap, the smaller one is in front. Crowds are ignored.
+
+    Args:
+        data: whose classes are the network's.
+    """
+
+    def __init__(self, data: CocoDataset) -> None:
+        self.data = data
+        self.root = data.root
+
+    def __len__(self) -> int:
+        return len(self.data)
+
+    def name(self, index: int) -> str:
+        """Return the file stem of picture ``index``."""
+        return Path(self.data.name(index)).stem
+
+    def __getitem__(self, index: int) -> tuple[np.ndarray, np.ndarray]:
+        """Return (uint8 [H,W,3] RGB, uint8 [H,W] class ids).
+
+        Raises:
+            DatasetError: the picture or one of its masks cannot be read.
+        """
+        image, objects = self.data.image(index), self.data.objects(index)
+        labels = np.full(image.shape[:2], IGNORE, np.uint8)
+        areas = objects.masks.reshape(len(objects.masks), -1).sum(1, dtype=np.int64)
+        for number in np.argsort(-areas, kind='stable'):
+            inside = objects.masks[number] > 0
+            labels[inside] = IGNORE if objects.crowd[number] else objects.labels[number]
+        return image, labels
+
+
 def open_entry(entry: dict[str, Any], groups: ClassGroups) -> MappedDataset:
     """Open the dataset of a checked data entry, its labels in the ids of the mix.
 
@@ -57,16 +93,19 @@ def open_entry(entry: dict[str, Any], groups: ClassGroups) -> MappedDataset:
         DatasetError, TrainingError: it cannot be used, or has other classes than the network.
     """
     kind, classes = entry.get('kind', 'folder'), entry.get('classes')
-    own = len(groups.labels)
+    own, root, split = len(groups.labels), Path(entry['root']), entry.get('split')
     if kind == UNLABELLED:
-        data: Any = UnlabelledPictures(Path(entry['root']))
+        data: Any = UnlabelledPictures(root)
+    elif kind == COCO:
+        data = CocoLabels(CocoDataset(root, groups.labels, split, classes))
+        classes = None  # they name categories, which are the network's classes by now
     else:
         # Ids that `classes` does not name are ignored, so any of them may occur.
         known = own if classes is None else IGNORE
-        data = open_dataset(kind, Path(entry['root']), entry.get('split'), known, cache=True)
+        data = open_dataset(kind, root, split, known, cache=True)
         if classes is None and data.classes != own:
             raise TrainingError(
-                f'{entry["root"]}: {kind} has {data.classes} classes, the label set '
+                f'{root}: {kind} has {data.classes} classes, the label set '
                 f'{groups.labels.name!r} {own}; say which are which with classes'
             )
     table = None if classes is None else groups.table(classes)
