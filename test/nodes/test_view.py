@@ -83,10 +83,7 @@ def test_a_running_system_is_shown(rerun, ros, make_node, tmp_path):
         '/seg/mask': (image_message(np.ones((4, 4), np.uint8), 'mono8', header), 1),
         '/ins/instances': (image_message(np.ones((8, 8), np.uint16), 'mono16', header), 1),
         '/ins/detections_json': (String(data=boxes), 1),
-        '/seg/drivable_grid': (
-            occupancy_grid(spec.unknown(), spec, 'base', header.stamp),
-            latched,
-        ),
+        '/seg/drivable_grid': (grid, latched),
         '/seg/label_info_json': (label_info_json(LabelSet.named('camvid')), latched),
     }
     assert {type(m) for m, _ in wanted.values()} == {Image, String, OccupancyGrid}
