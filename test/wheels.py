@@ -7,10 +7,20 @@ import threading
 import time
 from typing import Any
 
+import numpy as np
+from harness import image, scene
 from nav_msgs.msg import Odometry
 from rclpy.qos import QoSProfile, ReliabilityPolicy
+from sensor_msgs.msg import Image
 
 RATE = 50.0
+
+
+def view() -> Image:
+    """The scene as a moving camera sees it: no two pictures are the same."""
+    picture = scene()
+    picture[0, :8, 2] = np.random.default_rng().integers(200, 255, 8)
+    return image(picture)
 
 
 class Wheels:

@@ -8,6 +8,7 @@ idd_lite, lums_road, udacity) and all but the oddest photographs show.
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from enum import Enum
@@ -76,6 +77,7 @@ class PictureStatistics:
         saturated: 0..1, share of the lower half.
         detail: luminance step between neighbours of the sharpest hundredth.
         confidence: 0..1, mean of the mask's.
+        fingerprint: equal for equal pictures; the noise of a real camera never repeats itself.
     """
 
     mean: float
@@ -84,6 +86,7 @@ class PictureStatistics:
     saturated: float
     detail: float
     confidence: float
+    fingerprint: int
 
     @property
     def contrast(self) -> float:
@@ -123,6 +126,7 @@ def measure(
         saturated=np.count_nonzero(lower >= SATURATED) / lower.size,
         detail=_percentile(np.bincount(steps.ravel(), minlength=256), 0.99),
         confidence=1.0 if confidence is None else float(cv2.mean(confidence)[0]) / 255.0,
+        fingerprint=zlib.crc32(small.data),
     )
 
 
@@ -206,3 +210,29 @@ class QualityMonitor:
             if now - self._well_since >= self.limits.recovery:
                 self.reset()
         return self._faults
+
+
+class FreezeWatch:
+    """Tells a camera that shows the same picture although the robot moves.
+
+    Some drivers repeat the last picture, with fresh stamps, when the sensor has gone.
+    """
+
+    def __init__(self) -> None:
+        self._fingerprint: int | None = None
+        self._since = np.zeros(3)
+
+    def reset(self) -> None:
+        """Forget the pictures so far: the robot's position has jumped."""
+        self._fingerprint = None
+
+    def moved(self, fingerprint: int, position: np.ndarray) -> float:
+        """Return how far the robot has moved under this very picture.
+
+        Args:
+            fingerprint: of the newest picture.
+            position: float [3], m, in a frame that stays where it is.
+        """
+        if fingerprint != self._fingerprint:
+            self._fingerprint, self._since = fingerprint, np.array(position, np.float64)
+        return float(np.linalg.norm(position - self._since))

@@ -17,7 +17,7 @@ from seg_perception.core.errors import (
     GroundError,
     OdometryError,
 )
-from seg_perception.core.image_quality import QualityMonitor, measure
+from seg_perception.core.image_quality import FreezeWatch, QualityMonitor, measure
 from seg_perception.core.results import SemanticResult
 from seg_perception.nodes.camera_frames import Calibration, CameraFrames, Job
 from seg_perception.nodes.outputs import GroundWanted, SegmentationOutputs
@@ -28,6 +28,7 @@ from seg_perception.ros.health_scope import HealthScope
 from seg_perception.ros.images import Frame
 from seg_perception.ros.instance_images import InstanceImages
 from seg_perception.ros.messages import stamp_ns
+from seg_perception.ros.odometry import Motion
 from seg_perception.ros.parameters import SegmentationParameters
 from seg_perception.ros.tilt import Tilt
 from seg_perception.runtime.pipeline import Pipeline, at_size
@@ -86,6 +87,8 @@ class FrameHandler(CameraFrames):
         self._tilt = parts.tilt
         self._instances = instances
         self._quality = QualityMonitor(parameters.quality_limits)
+        self._freeze = FreezeWatch()
+        self._fingerprint = 0
         self._calibrated_since = 0
         super().__init__(
             node,
@@ -184,6 +187,9 @@ class FrameHandler(CameraFrames):
             return
         try:
             motion = self._ground.motion(header.stamp, p)
+            if self._is_frozen(motion, p):
+                self._ground.lost(self.camera, header.stamp, p)
+                return
             pose = self._extrinsics.pose(header.frame_id, header.stamp, self.camera)
             pose = self._tilt.correct(pose, header.stamp, motion)
             self._health.set('camera pose from', self._extrinsics.source_of(self.camera))
@@ -198,6 +204,7 @@ class FrameHandler(CameraFrames):
                 instances=self._instances_of(header, p),
             )
         except (ExtrinsicsError, OdometryError, GroundError, CameraModelError) as error:
+            self._freeze.reset()
             self._unplaced(error, header, p)
             return
         self._health.clear('transform')
@@ -239,12 +246,12 @@ class FrameHandler(CameraFrames):
             return True
         start = time.perf_counter()
         statistics = measure(frame.pixels, frame.color, result.confidence)
+        self._fingerprint = statistics.fingerprint
         had = set(self._quality.faults)
         faults = self._quality.update(statistics, arrival)
         self._timing.measure('judge', start)
         self._health.set('picture', ', '.join(f.value for f in faults) or 'good')
         if not faults:
-            self._health.clear('picture')
             return True
         named = '; '.join(f'{fault.value}: {why}' for fault, why in faults.items())
         self._health.problem(
@@ -252,6 +259,23 @@ class FrameHandler(CameraFrames):
         )
         if not had:
             self._ground.forget(self.camera)
+        return False
+
+    def _is_frozen(self, motion: Motion | None, p: SegmentationParameters) -> bool:
+        """Judge whether the picture goes with the robot's motion; the last word on pictures."""
+        if not p.quality_enabled:
+            return False
+        if motion is None or p.quality_max_frozen == 0.0:
+            self._freeze.reset()
+        elif self._freeze.moved(self._fingerprint, motion.pose[:3, 3]) > p.quality_max_frozen:
+            self._health.set('picture', 'frozen')
+            self._health.problem(
+                'picture',
+                f'the picture is frozen: it is the same although the robot has moved more than '
+                f'{p.quality_max_frozen:g} m; the grid is unknown. Restart the camera driver',
+            )
+            return True
+        self._health.clear('picture')
         return False
 
     def _older_than_calibration(self, header: Header) -> bool:

@@ -264,6 +264,15 @@ class QualityParameters:
         low=0.0,
         high=1.0,
     )
+    quality_max_frozen: float = parameter(
+        1.0,
+        'Frozen: the robot has moved this far by its odometry, and the picture is the same to '
+        'the last bit (a driver that repeats it); 0 = not watched.',
+        group='quality',
+        unit='m',
+        low=0.0,
+        high=1000.0,
+    )
     quality_recovery: float = parameter(
         _DEFAULTS.recovery,
         'How long pictures must be good before the camera is believed again.',

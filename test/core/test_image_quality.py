@@ -1,5 +1,7 @@
 """Pictures that can't be believed are told from those that can, and do not flicker."""
 
+from dataclasses import replace
+
 import cv2
 import numpy as np
 import pytest
@@ -7,6 +9,7 @@ import pytest
 from seg_perception.core.errors import ImageError
 from seg_perception.core.image_quality import (
     Fault,
+    FreezeWatch,
     QualityLimits,
     QualityMonitor,
     judge,
@@ -67,7 +70,7 @@ def test_an_unsure_network_is_a_fault_of_its_own():
 def test_channels_sizes_and_views():
     picture = street()
     rgb = measure(picture[..., ::-1], 'rgb')
-    assert rgb == measure(picture, 'bgr')
+    assert replace(rgb, fingerprint=0) == replace(measure(picture, 'bgr'), fingerprint=0)
     assert rgb.confidence == 1.0
     assert rgb.mean == pytest.approx(cv2.cvtColor(picture, cv2.COLOR_BGR2GRAY).mean(), abs=2.0)
     large = cv2.resize(picture, (1920, 1080), interpolation=cv2.INTER_NEAREST)
@@ -79,6 +82,20 @@ def test_channels_sizes_and_views():
     for wrong in (picture[..., 0], picture.astype(np.float32), picture[:0]):
         with pytest.raises(ImageError, match='uint8'):
             measure(wrong)
+
+
+def test_the_same_picture_of_another_place_is_none():
+    watch = FreezeWatch()
+    same = measure(street(), 'bgr').fingerprint
+    assert measure(street(), 'bgr').fingerprint == same
+    assert watch.moved(same, np.array([5.0, 0.0, 0.0])) == 0.0
+    assert watch.moved(same, np.array([5.0, 0.0, 0.0])) == 0.0, 'a robot that stands'
+    assert watch.moved(same, np.array([5.0, 0.7, 0.0])) == pytest.approx(0.7)
+    other = measure(street(1), 'bgr').fingerprint
+    assert other != same
+    assert watch.moved(other, np.array([9.0, 0.0, 0.0])) == 0.0
+    watch.reset()
+    assert watch.moved(other, np.array([99.0, 0.0, 0.0])) == 0.0
 
 
 def test_a_fault_counts_at_once_and_ends_after_the_recovery():

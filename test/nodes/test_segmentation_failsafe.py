@@ -11,7 +11,7 @@ import pytest
 from harness import FOCAL, Bench, camera_info, free_cells, image, key, scene
 from nav_msgs.msg import OccupancyGrid
 from test_segmentation_fusion import sky
-from wheels import Wheels
+from wheels import Wheels, view
 
 from seg_perception.ros import optional
 
@@ -24,7 +24,7 @@ def bench(ros: None, model: str) -> Iterator[Bench]:
 
 @pytest.fixture
 def wheels(bench: Bench) -> Iterator[Wheels]:
-    with Wheels(bench.peer, speed=1.0) as wheels:
+    with Wheels(bench.peer, speed=0.2) as wheels:
         yield wheels
 
 
@@ -40,14 +40,14 @@ def fused(bench: Bench, grids: list[OccupancyGrid]) -> None:
 
     def free() -> bool:
         grids.clear()
-        grid = bench.answer(grids)
+        grid = bench.answer(grids, view)
         return grid.header.frame_id == 'odom' and free_cells(grid) > 0
 
     bench.until(free, 'a fused grid with free cells')
     bench.until(lambda: bench.peer.diagnostics()[0] == 0, 'diagnostics to be well')
 
 
-def told(bench: Bench, grids: list[OccupancyGrid], text: str, make: Callable = image) -> None:
+def told(bench: Bench, grids: list[OccupancyGrid], text: str, make: Callable = view) -> None:
     """Frames go on, the grid is unknown, and diagnostics name the reason."""
 
     def complains() -> bool:
@@ -91,7 +91,7 @@ def test_odometry_that_jumps(bench: Bench, wheels: Wheels, grids: list) -> None:
     grids.clear()
     wheels.shift += 30.0
     time.sleep(0.1)
-    sent = key(bench.peer.send())
+    sent = key(bench.peer.send(view()))
     bench.until(lambda: any(key(g) == sent for g in grids), 'the grid of the frame after it')
     grid = next(g for g in grids if key(g) == sent)
     assert (np.array(grid.data, np.int8) == -1).all(), 'old cells where they no longer are'
@@ -260,6 +260,17 @@ def test_pictures_that_cannot_be_believed(
     bench.until(lambda: free_cells(bench.answer(grids)) > 0, 'free cells of good pictures')
     assert time.monotonic() - began > 0.3, 'believed again at once'
     bench.until(lambda: bench.peer.diagnostics()[0] == 0, 'diagnostics to be well again')
+
+
+def test_a_picture_that_stays_the_same_while_the_robot_moves(
+    bench: Bench, wheels: Wheels, grids: list
+) -> None:
+    fused(bench, grids)
+    wheels.speed = 3.0
+    told(bench, grids, 'frozen', image)
+    wheels.speed = 0.0
+    fused(bench, grids)
+    assert free_cells(bench.answer(grids, image)) > 0, 'a robot that stands sees the same'
 
 
 def test_pictures_are_not_judged_where_that_is_not_wanted(bench: Bench, grids: list) -> None:

@@ -14,7 +14,7 @@ from harness import HEIGHT, RELIABLE, WIDTH, Bench, free_cells, image, key, scen
 from nav_msgs.msg import OccupancyGrid
 from sensor_msgs.msg import Image, LaserScan, PointCloud2
 from std_msgs.msg import Header
-from wheels import Wheels
+from wheels import Wheels, view
 
 from seg_perception.ros.images import image_message
 
@@ -34,7 +34,7 @@ def fused(bench: Bench, grids: list[OccupancyGrid]) -> OccupancyGrid:
 
     def free() -> OccupancyGrid | None:
         grids.clear()
-        grid = bench.answer(grids)
+        grid = bench.answer(grids, view)
         return grid if grid.header.frame_id == 'odom' and free_cells(grid) else None
 
     return bench.until(free, 'a fused grid with free cells')
