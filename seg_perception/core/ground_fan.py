@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import cv2
 import numpy as np
@@ -27,7 +28,7 @@ _COARSE = 4  # pixels are worked out for every so many nodes, and interpolated b
 _PROBES = 72  # rays along the picture's width and height that the fan is laid out by
 _MARGIN = 0.06  # rad by which the fan is wider than the view, so that the camera may turn a bit
 _FAR_STEP, _STEP, _MAX_STEP = 0.6, 1.0, 6.0  # pixels between nodes along a bearing
-_MAX_ACROSS = 2.0  # and between bearings
+_MAX_ACROSS = 2.0  # and between bearings (1 if there are not too many)
 _ACROSS, _ALONG = 1 / 1.5, 1 / 2.5  # of a cell's side: closer nodes tell nothing new
 _OVERLAP = 0.5  # rad by which a full circle overlaps itself: no cell is cut in two
 
@@ -40,7 +41,8 @@ class CellBoxes:
         cells: intp, flat indices (iy * width + ix), growing.
         corners: four intp, the rectangles' corners in a table of sums [nb + 1, nr + 1].
         sample: intp, flat index of the node in the middle of the far side.
-        coarse: intp, flat index of the coarse node near it.
+        coarse: intp, flat index of the coarse node before its middle; beyond: float32, share of
+            the way from there to the next one on the bearing.
         nodes: float32, how many nodes the cell has.
         border: float32, how many of them lie around it rather than in it.
         covered: bool, the whole cell lies within the fan.
@@ -50,6 +52,7 @@ class CellBoxes:
     corners: tuple[np.ndarray, ...]
     sample: np.ndarray
     coarse: np.ndarray
+    beyond: np.ndarray
     nodes: np.ndarray
     border: np.ndarray
     covered: np.ndarray
@@ -88,6 +91,12 @@ class Fan:
     rotation: np.ndarray
     boxes: CellBoxes
 
+    @property
+    def upright(self) -> bool:
+        """Whether bearings run up and down the picture, or nearly so."""
+        across, down, ahead = self.rotation[2]  # the picture's axes' share of the base's z
+        return abs(across) < 0.3 and abs(down) > 0.7 and abs(ahead) < 0.7
+
     def serves(self, pose: np.ndarray, height: float) -> bool:
         """Whether the fan is good enough for another pose of the camera.
 
@@ -120,11 +129,12 @@ def lay_out(
         return None
     start, span = _span(probes.bearings)
     angles, steps = _angles(probes, height, grid)
+    # With more pixels than nodes are bearable, first as few bearings as the cells need.
     fine = _ACROSS * grid.resolution / (height * math.tan(angles[-1])) * probes.per_bearing
-    side = float(np.clip(fine, _STEP, _MAX_ACROSS)) / probes.per_bearing
-    # Scale both ways alike until the number of nodes is bearable.
-    wanted = (span / side) * steps[-1]
-    scale = max(1.0, math.sqrt(wanted / _MAX_NODES))
+    wanted = span * probes.per_bearing * steps[-1]
+    apart = float(np.clip(wanted / _MAX_NODES, 1.0, np.clip(fine, 1.0, _MAX_ACROSS)))
+    scale = max(1.0, math.sqrt(wanted / apart / _MAX_NODES))
+    side = apart / probes.per_bearing
     n_bearings = _multiple(span / (side * scale))
     n_ranges = _multiple(steps[-1] / scale)
     at = np.interp(np.linspace(0, steps[-1], n_ranges), steps, angles)
@@ -369,20 +379,21 @@ def _boxes(
     first, last, near, far = (part[cells].astype(np.intp) for part in (first, last, near, far))
     nr = len(ranges)
     top, bottom = first * (nr + 1), (last + 1) * (nr + 1)
-    middle = (first + last) // 2
+    middle, row = (first + last) // 2, (near + far) // 2
     nodes = (last - first + 1) * (far - near + 1)
     return CellBoxes(
         cells,
         (top + near, top + far + 1, bottom + near, bottom + far + 1),
         middle * nr + far,
-        middle // _COARSE * ((nr - 1) // _COARSE + 1) + far // _COARSE,
+        middle // _COARSE * ((nr - 1) // _COARSE + 1) + row // _COARSE,
+        ((row % _COARSE) / _COARSE).astype(np.float32),
         nodes.astype(np.float32),
         (nodes - np.maximum((last - first) * (far - near), 1)).astype(np.float32),
         covered[cells],
     )
 
 
-def _corners(lattice: np.ndarray) -> np.ndarray:
+def _corners(lattice: Any) -> np.ndarray:
     """Lattice [rows + 1, columns + 1] -> [4, rows * columns]: values at the cells' corners."""
     return np.stack(
         [

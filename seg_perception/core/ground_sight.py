@@ -132,7 +132,7 @@ class Looker:
                 at = np.minimum(ends, nr - 1)
         where = self._pixels_at(np.arange(nb), at, codes)
         ids = np.where(ends < nr, labels[where], UNLABELLED).astype(np.uint8)
-        confirmed = (ends < nr) & self._confirmed(nodes, at, obstacle_pixels)
+        confirmed = (ends < nr) & self._confirmed(codes, at, obstacle_pixels)
         if instances is not None:
             ends = self._filled(ends, instances[where])
         self._mark(nodes, ends, confirmed, ids, traits)
@@ -174,21 +174,28 @@ class Looker:
         hanging[mine[explains.any(axis=1)]] = True
         return hanging
 
-    def _confirmed(self, nodes: np.ndarray, at: np.ndarray, obstacle_pixels: int) -> np.ndarray:
-        """Return bool [nb]: enough confident pixels from the contact on say the same."""
-        nr = nodes.shape[1]
-        step = self.fan.row_step[at]
+    def _confirmed(self, codes: np.ndarray, at: np.ndarray, obstacle_pixels: int) -> np.ndarray:
+        """Return bool [nb]: enough confident pixels from the contact on say the same.
+
+        Only pixels on the bearing itself begin a contact: one that just passes a thing meets it
+        at no place of the ground.
+        """
+        nr, fan = self.nodes_per_bearing, self.fan
+        step = np.minimum(fan.row_step[at], 1.0)  # a node that is hit tells of one pixel
         depth = int(np.clip(np.ceil(_ALONG / max(step.min(), 0.1)), 1, 24))
         rows = at[:, None] + np.arange(depth)
-        seen = np.take_along_axis(nodes, np.minimum(rows, nr - 1), axis=1)
-        sure = (seen == STANDING) | (seen == FOOTED)
-        sure &= (rows < nr) & (np.arange(depth) * step[:, None] < _ALONG)
+        u, v = np.moveaxis(
+            self.pixel_at[np.arange(len(at))[:, None], np.minimum(rows, nr - 1)], -1, 0
+        )
+        h, w = codes.shape
+        there = (rows < nr) & (u >= 0) & (u < w) & (v >= 0) & (v < h)
+        there &= np.arange(depth) * step[:, None] < _ALONG
+        seen = codes[np.clip(v, 0, h - 1), np.clip(u, 0, w - 1)]
+        sure = there & ((seen == STANDING) | (seen == FOOTED))
         length = sure.sum(axis=1) * step  # pixels of the run
-        across = max(round(_ACROSS / self.fan.side_step), 1)
-        kernel = np.ones(2 * across + 1)
-        area = np.convolve(length, kernel, mode='same') * self.fan.side_step
-        # Every pixel is seen from all nodes around it: a blob is wider by one both ways.
-        return (area >= (np.sqrt(obstacle_pixels) + 1) ** 2 - 0.5) & (length > 0)
+        across = max(round(_ACROSS / fan.side_step), 1)
+        area = np.convolve(length, np.ones(2 * across + 1), mode='same') * min(fan.side_step, 1.0)
+        return (area >= obstacle_pixels - 0.5) & (length > 0)
 
     def _filled(self, ends: np.ndarray, instances: np.ndarray) -> np.ndarray:
         """Let each object's near side be what spans its contacts; return the new ends.

@@ -65,7 +65,7 @@ class View:
     pixels: np.ndarray
     _looker: Looker
     _rows: slice
-    _zones: list[tuple[int, slice]]
+    _zones: list[tuple[tuple[int, int], slice]]
     _limits: tuple[ProjectionOptions, np.ndarray, np.ndarray] | None = field(
         default=None, repr=False
     )
@@ -92,7 +92,8 @@ class View:
         end = camera.width - 0.5 - 1e-4, camera.height - first - 0.5 - 1e-4
         inside = cv2.inRange(uv, np.array([-0.5, -0.5 - first]), np.array(end))
         seen = fan.boxes.sums(cv2.integral(inside)) // 255
-        pixels = area.reshape(-1).take(fan.boxes.coarse, mode='clip')
+        near, far = (area.reshape(-1).take(fan.boxes.coarse + k, mode='clip') for k in (0, 1))
+        pixels = near + fan.boxes.beyond * (far - near)
         pixels *= np.float32(grid.resolution**2)
         pixels *= (pixels * np.float32(max_cells_per_pixel) >= 1) & (seen > 0)
         if not pixels.any():
@@ -156,9 +157,11 @@ class View:
         _, stands = cv2.threshold(codes, SHADE - 1, 0, cv2.THRESH_TOZERO)
         nodes = np.empty(pixel_at.shape[:2], np.uint8)
         for reach, part in self._zones:
-            size = 2 * reach + 1
-            wide = cv2.dilate(stands, np.ones((size, size), np.uint8))
-            nodes[:, part] = _pick(cv2.max(codes, wide), pixel_at[:, part], NOTHING)
+            near = codes
+            if any(reach):
+                near = cv2.dilate(codes, np.ones([2 * r + 1 for r in reach], np.uint8))
+            wide = cv2.dilate(stands, np.ones([2 * max(r, 1) + 1 for r in reach], np.uint8))
+            nodes[:, part] = _pick(cv2.max(near, wide), pixel_at[:, part], NOTHING)
         return nodes
 
     def _thresholds(self, options: ProjectionOptions) -> tuple[np.ndarray, np.ndarray]:
@@ -167,9 +170,7 @@ class View:
             nodes = self._looker.fan.boxes.nodes
             few = nodes * np.float32(1 - options.free_share) + np.float32(1e-4)
             few[~self.complete] = -1
-            # A blob of n pixels is seen from nodes up to half a pixel around it.
-            blob = np.float32((math.sqrt(options.obstacle_pixels) + 1) ** 2)
-            enough = blob * nodes / np.maximum(self.pixels, np.float32(1e-3))
+            enough = options.obstacle_pixels * nodes / np.maximum(self.pixels, np.float32(1e-3))
             # Half the nodes around a cell that borders on an obstacle show it, too.
             border = self._looker.fan.boxes.border
             share = nodes * np.float32(options.occupied_share) + border / 2
@@ -194,16 +195,20 @@ class View:
         """Return int8 [V]: the mean cost of the pixels that decide each cell, -1 for none."""
         cost = cv2.LUT(labels, classes.costs).astype(np.float32)
         cost += (1 - confidence / np.float32(255)) * (_UNSURE_COST - cost)
-        at = _pick(np.rint(cost).astype(np.uint8), self._looker.pixel_at, 0)
-        drivable = nodes < NOTHING
-        blocks = (nodes == FLAT) | (nodes == FOOTPRINT_CODE) | (nodes == FOOTPRINT_MOVING)
+        picture, pixel_at = np.rint(cost).astype(np.uint8), self._looker.pixel_at
+        at = _pick(picture, pixel_at, 0)
+        for reach, part in self._zones:
+            if any(reach):  # the node may be flat because of a pixel beside it
+                dear = cv2.dilate(picture, np.ones([2 * r + 1 for r in reach], np.uint8))
+                dear = _pick(dear, pixel_at[:, part], 0)
+                at[:, part] = np.where(nodes[:, part] == FLAT, dear, at[:, part])
         if sight is not None:
             # A footprint costs what stands on it, not what the picture shows beyond it.
             stands = (nodes == FOOTPRINT_CODE) | (nodes == FOOTPRINT_MOVING)
             at = np.where(stands, classes.costs[sight.labels][:, None], at)
-        worth = at * (drivable + blocks * np.float32(_COST_DIGIT))
+        worth = cv2.multiply(at, cv2.LUT(nodes, _COST_WEIGHTS), dtype=cv2.CV_32F)
         boxes = self._looker.fan.boxes
-        total = boxes.sums(cv2.integral(worth.astype(np.float32), sdepth=cv2.CV_64F))
+        total = boxes.sums(cv2.integral(worth, sdepth=cv2.CV_64F))
         n_blocks = np.maximum(sums >> 24, 1)
         n_drivable = np.maximum(boxes.nodes - (sums & _DIGIT) - ((sums >> 12) & _DIGIT), 1)
         of_blocks = np.clip(np.rint((total // _COST_DIGIT) / n_blocks), 1, 100)
@@ -233,11 +238,23 @@ class View:
         return GroundObservation(self.grid, cells, kinds, find)
 
 
-def _zones(fan: Fan) -> list[tuple[int, slice]]:
-    """Return ranges of nodes, and how many pixels around it each must read to leave none out."""
-    reach = np.maximum(np.ceil(np.hypot(fan.row_step, fan.side_step) / 2 - 0.5), 1).astype(int)
-    cuts = [0, *(np.flatnonzero(np.diff(reach)) + 1).tolist(), len(reach)]
-    return [(int(reach[a]), slice(a, b)) for a, b in itertools.pairwise(cuts)]
+def _zones(fan: Fan) -> list[tuple[tuple[int, int], slice]]:
+    """Return ranges of nodes, and by how many rows and columns of pixels each reads around it.
+
+    Nodes may lie farther apart than pixels; no more than every second one across the bearings
+    is left out for that, and of what stands none.
+    """
+    along = np.ceil((fan.row_step - 1) / 2 - 0.1).astype(int)
+    across = max(math.ceil((fan.side_step - 1) / 2 - 0.75), 0)
+    along = np.maximum(along, 0)
+    if not fan.upright:  # bearings run in any direction of the picture
+        along = np.maximum(along, across)
+    cuts = [0, *(np.flatnonzero(np.diff(along)) + 1).tolist(), len(along)]
+    zones = []
+    for a, b in itertools.pairwise(cuts):
+        rows = int(along[a])
+        zones.append(((rows, across if fan.upright else rows), slice(a, b)))
+    return zones
 
 
 def _pick(picture: np.ndarray, pixels: np.ndarray, outside: int) -> np.ndarray:
@@ -270,4 +287,10 @@ def _codes(
 _WEIGHTS = np.full(256, _MISSING, np.float32)
 _WEIGHTS[:NOTHING] = 0
 _WEIGHTS[[BEHIND, HIDDEN_BEHIND]] = _BLOCKED
-_WEIGHTS[[FLAT, FOOTPRINT_CODE, FOOTPRINT_MOVING]] = _BLOCKED + _OCCUPIED
+_WEIGHTS[FLAT] = _BLOCKED + _OCCUPIED
+# A contact was confirmed by its pixels already: a part of a cell is enough.
+_WEIGHTS[[FOOTPRINT_CODE, FOOTPRINT_MOVING]] = _BLOCKED + 4 * _OCCUPIED
+_COST_WEIGHTS = np.zeros(256, np.float32)
+_COST_WEIGHTS[:NOTHING] = 1
+_COST_WEIGHTS[FLAT] = _COST_DIGIT
+_COST_WEIGHTS[[FOOTPRINT_CODE, FOOTPRINT_MOVING]] = 4 * _COST_DIGIT

@@ -1,0 +1,219 @@
+"""Fusion over time: what is remembered, what is forgotten, and what is never believed."""
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from seg_perception.core.errors import GroundError
+from seg_perception.core.fusion import FusionEvent, FusionOptions, GridFusion
+from seg_perception.core.grid import GridSpec
+from seg_perception.core.ground_observation import (
+    FREE,
+    HIDDEN,
+    OCCUPIED,
+    OCCUPIED_MOVING,
+    GroundObservation,
+)
+
+SPEC = GridSpec(0.2, 0, 8, -4, 4)
+CELL = (20, 15)  # x 3.0..3.2, y 0..0.2
+
+
+def pose(x: float = 0.0, y: float = 0.0, yaw: float = 0.0) -> np.ndarray:
+    matrix = np.eye(4)
+    c, s = math.cos(yaw), math.sin(yaw)
+    matrix[:2, :2] = [[c, -s], [s, c]]
+    matrix[:2, 3] = x, y
+    return matrix
+
+
+def shows(kind: int, where: tuple = (slice(None), slice(None)), cost: int | None = None):
+    kinds = np.zeros(SPEC.shape, np.uint8)
+    kinds[where] = kind
+    cells = SPEC.unknown()
+    value = {FREE: 0, OCCUPIED: 100, OCCUPIED_MOVING: 100, HIDDEN: -1, 0: -1}[kind]
+    cells[where] = value if cost is None else cost
+    return GroundObservation(SPEC, cells, kinds)
+
+
+def after(*observations, step: float = 1 / 30, options: FusionOptions | None = None) -> int:
+    """Value of the cell after frames of a robot that stands."""
+    fusion = GridFusion(SPEC, options)
+    for i, observation in enumerate(observations):
+        fusion.add(observation, pose(), i * step)
+    return int(fusion.cells(pose(), (len(observations) - 1) * step)[CELL])
+
+
+def test_what_was_never_seen_is_unknown():
+    fusion = GridFusion(SPEC)
+    assert (fusion.cells(pose(), 0.0) == -1).all()
+    fusion.add(shows(0), pose(), 0.0)
+    assert (fusion.cells(pose(), 0.0) == -1).all()
+
+
+def test_one_frame_is_enough_for_an_unknown_cell():
+    assert after(shows(FREE)) == 0
+    assert after(shows(OCCUPIED)) == 100
+
+
+@pytest.mark.parametrize('kind', [OCCUPIED, OCCUPIED_MOVING])
+def test_a_fresh_contact_wins_over_any_number_of_old_frees(kind):
+    assert after(*[shows(FREE)] * 100, shows(kind)) == 100
+
+
+def test_one_free_frame_does_not_clear_what_stands():
+    seen = [shows(OCCUPIED)] * 10
+    assert after(*seen, shows(FREE)) == 100
+    assert after(*seen, *[shows(FREE)] * 15) == 0
+
+
+def test_what_moves_is_let_go_sooner_than_what_stands():
+    frees = [shows(FREE)] * 3
+    assert after(*[shows(OCCUPIED_MOVING)] * 10, *frees) == 0
+    assert after(*[shows(OCCUPIED)] * 10, *frees) == 100
+
+
+def test_behind_something_that_moves_an_old_free_does_not_last():
+    old = [shows(FREE)] * 50
+    assert after(*old, shows(0), shows(0), shows(0)) == 0
+    assert after(*old, *[shows(HIDDEN)] * 3) == -1
+    assert after(*[shows(HIDDEN)] * 50) == -1, 'hidden is unknown, not occupied'
+
+
+@pytest.mark.parametrize(
+    ('kind', 'lasts', 'gone'),
+    [(FREE, 1.5, 12.0), (OCCUPIED, 5.0, 40.0), (OCCUPIED_MOVING, 0.4, 3)],
+)
+def test_all_decays_to_unknown_in_its_own_time(kind, lasts, gone):
+    fusion = GridFusion(SPEC)
+    for i in range(30):
+        fusion.add(shows(kind), pose(), i / 30)
+    known = {}
+    for i in range(1, 420):
+        now = 29 / 30 + i * 0.1
+        fusion.add(shows(0), pose(), now)
+        known[i * 0.1] = fusion.cells(pose(), now)[CELL] >= 0
+    assert all(held for age, held in known.items() if age <= lasts)
+    assert not any(held for age, held in known.items() if age >= gone)
+
+
+def test_cells_stay_where_they_are_while_the_robot_moves_and_turns():
+    fusion = GridFusion(SPEC)
+    fusion.add(shows(FREE), pose(), 0.0)
+    block = (slice(19, 22), slice(14, 17))  # around (3.1, 0.1)
+    fusion.add(shows(OCCUPIED, block), pose(), 0.01)
+    for i in range(60):  # on the spot and along, far beyond the window's margin
+        where = pose(0.02 * i, 0.005 * i, 0.005 * i)
+        fusion.add(shows(0), where, 0.01 + i / 60)
+    last, now = where, 0.01 + 59 / 60
+    cells = fusion.cells(last, now)
+    local = np.linalg.inv(last) @ (3.1, 0.1, 0, 1)
+    iy, ix = int((local[1] + 4) / 0.2), int(local[0] / 0.2)
+    assert cells[iy, ix] == 100
+    assert 6 <= (cells == 100).sum() <= 12, 'nothing smears'
+    in_odom, spec = fusion.odom_cells(last, now)
+    assert in_odom[int((0.1 - spec.y_min) / 0.2), int((3.1 - spec.x_min) / 0.2)] == 100
+    assert spec.x_min / 0.2 == pytest.approx(round(spec.x_min / 0.2)), 'snapped'
+
+
+def test_far_from_the_odometrys_origin_nothing_is_lost():
+    fusion = GridFusion(SPEC)
+    where = pose(5.2e5, -4.1e6, 2.0)
+    fusion.add(shows(FREE), where, 1.7e9)
+    assert (fusion.cells(where, 1.7e9)[2:-2, 2:-2] == 0).all()
+
+
+@pytest.mark.parametrize(
+    ('where', 'stamp', 'event'),
+    [
+        (pose(8.0), 1.05, FusionEvent.JUMP),
+        (pose(yaw=2.0), 1.05, FusionEvent.JUMP),
+        (pose(), 0.2, FusionEvent.TIME_BACK),
+        (pose(), 9.0, FusionEvent.GAP),
+    ],
+)
+def test_jumps_and_gaps_forget_everything(where, stamp, event):
+    fusion = GridFusion(SPEC)
+    fusion.add(shows(FREE), pose(), 1.0)
+    assert (fusion.cells(where, stamp) == -1).all(), 'nor is it given out meanwhile'
+    report = fusion.add(shows(0), where, stamp)
+    assert report.event is event
+    assert report.was_reset
+    assert report.reason
+    assert (fusion.cells(where, stamp) == -1).all()
+    assert not fusion.add(shows(FREE), where, stamp + 0.05).was_reset
+
+
+def test_old_cells_are_not_given_out_when_no_frame_comes():
+    fusion = GridFusion(SPEC, FusionOptions(stale_after=0.5))
+    fusion.add(shows(FREE), pose(), 1.0)
+    assert (fusion.cells(pose(), 1.4) == 0).all()
+    assert (fusion.cells(pose(), 1.6) == -1).all()
+    assert (fusion.odom_cells(pose(), 1.6)[0] == -1).all()
+
+
+def test_two_cameras_fill_one_grid_whatever_the_order_of_their_stamps():
+    fusion = GridFusion(SPEC)
+    left, right = (slice(20, None),), (slice(None, 20),)
+    for i in range(5):
+        fusion.add(shows(FREE, left), pose(0.1 * i), i * 0.1)
+        report = fusion.add(shows(OCCUPIED, right), pose(0.1 * i - 0.03), i * 0.1 - 0.03)
+        assert report.event is FusionEvent.GOOD
+    cells = fusion.cells(pose(0.4), 0.4)
+    assert (cells[22:, 2:36] == 0).all()
+    assert (cells[:18, 2:36] == 100).all()
+
+
+def test_costs_are_kept_where_asked_for():
+    fusion = GridFusion(SPEC, graded=True)
+    fusion.add(shows(FREE, (slice(0, 20),), 12), pose(), 0.0)
+    fusion.add(shows(OCCUPIED, (slice(20, 40),), 60), pose(), 0.05)
+    cells = fusion.cells(pose(), 0.05)
+    assert (cells[:20] == 12).all()
+    assert (cells[20:] == 60).all()
+    for i in range(20):
+        fusion.add(shows(OCCUPIED, (slice(20, 40),), 100), pose(), 0.1 + i / 30)
+    assert (fusion.cells(pose(), 0.8)[20:] >= 99).all()
+
+
+@settings(max_examples=30, deadline=None)
+@given(seed=st.integers(0, 2**32 - 1))
+def test_a_cell_is_free_only_if_it_was_seen_free_since_it_was_last_seen_occupied(seed):
+    rng = np.random.default_rng(seed)
+    fusion, free_since = GridFusion(SPEC), np.zeros(SPEC.shape, bool)
+    for i in range(12):
+        kinds = rng.integers(0, 5, SPEC.shape).astype(np.uint8)
+        fusion.add(GroundObservation(SPEC, SPEC.unknown(), kinds), pose(), i / 20)
+        free_since |= kinds == FREE
+        free_since &= (kinds != OCCUPIED) & (kinds != OCCUPIED_MOVING)
+        assert not ((fusion.cells(pose(), i / 20) == 0) & ~free_since).any()
+
+
+@pytest.mark.parametrize(
+    'change',
+    [
+        {'hit': 0},
+        {'decay_free': -1},
+        {'hold': 1.5},
+        {'stale_after': math.nan},
+        {'miss': 30},
+        {'hit': 1.0},
+        {'most': 0.5},
+    ],
+)
+def test_options_that_make_no_sense_are_refused(change):
+    with pytest.raises(GroundError, match=f'fusion .*{next(iter(change))}'):
+        FusionOptions(**change)
+
+
+def test_bad_input_is_refused():
+    fusion = GridFusion(SPEC)
+    with pytest.raises(GroundError, match='not of'):
+        fusion.add(GroundObservation.unknown(GridSpec(0.2, 0, 4, -4, 4)), pose(), 0.0)
+    with pytest.raises(GroundError, match='pose'):
+        fusion.add(shows(FREE), np.diag([1.0, 1, 2, 1]), 0.0)
+    with pytest.raises(GroundError, match='stamp'):
+        fusion.add(shows(FREE), pose(), math.nan)
