@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -45,7 +45,7 @@ class InstanceOptions:
         side: cells of masks cut out of prototypes or whole images.
     """
 
-    names: Mapping[str, str] = ()  # type: ignore[assignment]
+    names: Mapping[str, str] = field(default_factory=dict)
     table: str | None = None
     box_format: str | None = None
     normalised: bool = False
@@ -62,7 +62,6 @@ class InstanceOptions:
     side: int = 56
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, 'names', dict(self.names))
         unknown = sorted(set(self.names) - set(ROLES))
         if unknown:
             raise BundleError(f'unknown outputs {", ".join(unknown)}; known: {", ".join(ROLES)}')

@@ -73,42 +73,39 @@ def huge(message: Image) -> None:
     message.width = message.height = 2**31
 
 
-@pytest.mark.parametrize(
-    ('change', 'reason'),
-    [
-        (encoding('rgb17'), 'rgb17'),
-        (encoding(''), 'encoding'),
-        (cut, 'bytes of data'),
-        (small_step, 'step'),
-        (empty, 'empty'),
-        (huge, 'corrupt'),
-    ],
-)
-def test_broken_images(bench: InstanceBench, change: Callable[[Image], None], reason: str) -> None:
+BROKEN = {
+    'rgb17': encoding('rgb17'),
+    'encoding': encoding(''),
+    'bytes of data': cut,
+    'step': small_step,
+    'empty': empty,
+    'corrupt': huge,
+}
+
+
+def test_broken_images(bench: InstanceBench) -> None:
+    """One after the other in one life: each is told, and the next good one is worked on."""
     bench.answer(bench.ids, good)
+    for reason, change in BROKEN.items():
 
-    def told() -> bool:
-        bench.peer.send(broken(change))
-        time.sleep(0.05)
-        return reason in bench.peer.complaint()
+        def told(change: Callable[[Image], None] = change, reason: str = reason) -> bool:
+            bench.peer.send(broken(change))
+            time.sleep(0.05)
+            return reason in bench.peer.complaint()
 
-    bench.until(told, reason)
-    bench.ids.clear()
-    answer = bench.answer(bench.ids, good)
-    assert np.frombuffer(answer.data, np.uint16).any()
-    bench.until(lambda: reason not in bench.peer.diagnostics()[1], 'all clear')
-
-
-@pytest.mark.parametrize('size', [(1, 1), (3, 500), (500, 3)])
-def test_pictures_of_odd_sizes(bench: InstanceBench, size: tuple[int, int]) -> None:
-    width, height = size
-    answer = bench.answer(bench.ids, lambda: image(np.zeros((height, width, 3), np.uint8)))
-    assert (answer.width, answer.height) == size
+        bench.until(told, reason)
+        bench.ids.clear()
+        answer = bench.answer(bench.ids, good)
+        assert np.frombuffer(answer.data, np.uint16).any()
+        bench.until(lambda: not bench.peer.diagnostics()[0], 'all clear')
 
 
 def test_a_camera_that_changes_its_size_and_encoding(bench: InstanceBench) -> None:
-    bench.answer(bench.ids, good)
-    bench.ids.clear()
+    for size in ((1, 1), (3, 500), (500, 3)):
+        picture = np.zeros((size[1], size[0], 3), np.uint8)
+        answer = bench.answer(bench.ids, lambda picture=picture: image(picture))
+        assert (answer.width, answer.height) == size
+        bench.ids.clear()
     grey = image(np.zeros((50, 70, 3), np.uint8))
     grey.encoding, grey.step, grey.data = 'mono8', 70, bytes(50 * 70)
 
@@ -139,29 +136,27 @@ def test_silence_no_stamp_and_a_best_effort_camera(bench: InstanceBench) -> None
     bench.answer(bench.ids, good)
 
 
-@pytest.mark.parametrize(
-    ('info', 'reason'),
-    [
-        (CameraInfo(width=WIDTH, height=HEIGHT), 'calibrat'),
-        (camera_info(640, 480), '640x480'),
-        (camera_info(frame='another'), 'another'),
-        (camera_info(focal=float('nan')), 'NaN'),
-    ],
-)
-def test_bad_calibrations_cost_the_markers_only(
-    bench: InstanceBench, info: CameraInfo, reason: str
-) -> None:
+BAD_CALIBRATIONS = {
+    'calibrat': CameraInfo(width=WIDTH, height=HEIGHT),
+    '640x480': camera_info(640, 480),
+    'another': camera_info(frame='another'),
+    'NaN': camera_info(focal=float('nan')),
+}
+
+
+def test_bad_calibrations_cost_the_markers_only(bench: InstanceBench) -> None:
     heard = bench.peer.listen('instance_node/markers', MarkerArray)
     bench.until(bench.node._outputs.markers.get_subscription_count, 'the marker subscription')
+    for reason, info in BAD_CALIBRATIONS.items():
 
-    def told() -> bool:
-        bench.peer.send(good(), info=info)
-        time.sleep(0.05)
-        return reason in bench.peer.complaint()
+        def told(info: CameraInfo = info, reason: str = reason) -> bool:
+            bench.peer.send(good(), info=info)
+            time.sleep(0.05)
+            return reason in bench.peer.complaint()
 
-    bench.until(told, reason)
-    assert bench.ids
-    assert all(len(array.markers) <= 1 for array in heard)
+        bench.until(told, reason)
+        assert bench.ids
+        assert all(len(array.markers) <= 1 for array in heard)
 
     def well() -> bool:
         bench.peer.send(good())
