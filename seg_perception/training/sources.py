@@ -54,22 +54,29 @@ class UnlabelledPictures:
 class CocoLabels:
     """COCO's objects as label maps; what no object covers is unknown, not background: ignored.
 
-    Where objects overlap, the smaller one is in front. Crowds are ignored.
+    Where objects overlap, the smaller one is in front. Crowds are ignored, and pictures without
+    any object are left out: they would teach nothing.
 
     Args:
         data: whose classes are the network's.
+
+    Raises:
+        DatasetError: no picture shows an object.
     """
 
     def __init__(self, data: CocoDataset) -> None:
         self.data = data
         self.root = data.root
+        self.chosen = [index for index in range(len(data)) if data.annotations(index)]
+        if not self.chosen:
+            raise DatasetError(f'{data.path}: no picture shows an object of the label set')
 
     def __len__(self) -> int:
-        return len(self.data)
+        return len(self.chosen)
 
     def name(self, index: int) -> str:
         """Return the file stem of picture ``index``."""
-        return Path(self.data.name(index)).stem
+        return Path(self.data.name(self.chosen[index])).stem
 
     def __getitem__(self, index: int) -> tuple[np.ndarray, np.ndarray]:
         """Return (uint8 [H,W,3] RGB, uint8 [H,W] class ids).
@@ -77,9 +84,10 @@ class CocoLabels:
         Raises:
             DatasetError: the picture or one of its masks cannot be read.
         """
+        index = self.chosen[index]
         image, objects = self.data.image(index), self.data.objects(index)
         labels = np.full(image.shape[:2], IGNORE, np.uint8)
-        areas = objects.masks.reshape(len(objects.masks), -1).sum(1, dtype=np.int64)
+        areas = objects.masks.sum((1, 2), dtype=np.int64)
         for number in np.argsort(-areas, kind='stable'):
             inside = objects.masks[number] > 0
             labels[inside] = IGNORE if objects.crowd[number] else objects.labels[number]

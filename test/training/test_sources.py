@@ -35,7 +35,9 @@ def coco(tmp_path):
     crowd = np.zeros(40 * 60, int)
     crowd[-400:] = 1  # run lengths go down the columns: the last ten of them
     document = {
-        'images': [{'id': 1, 'file_name': 'a.png', 'width': 60, 'height': 40}],
+        'images': [
+            {'id': number, 'file_name': 'a.png', 'width': 60, 'height': 40} for number in (1, 2)
+        ],
         'categories': [
             {'id': 3, 'name': 'car'},
             {'id': 4, 'name': 'motorcycle'},
@@ -61,6 +63,7 @@ def test_smaller_objects_lie_in_front_and_all_else_is_ignored(coco):
     groups = ClassGroups(LabelSet.named('camvid'))
     entry = {'root': str(coco), 'share': 1, 'kind': 'coco'}
     data = open_entry({**entry, 'classes': {'motorcycle': 'bicyclist'}}, groups)
+    assert len(data) == 1, 'nothing is known about the second picture'
     image, labels = data[0]
     car, rider = groups.labels.index('car'), groups.labels.index('bicyclist')
     assert image.shape == (40, 60, 3)
