@@ -11,7 +11,14 @@ import numpy as np
 
 from seg_perception.core.labels import LabelSet
 from seg_perception.core.results import SemanticResult
-from seg_perception.replay.gallery import Gallery, Panel, grid_panel, mask_panel, picture_panel
+from seg_perception.replay.gallery import (
+    Gallery,
+    Panel,
+    grid_panel,
+    mask_panel,
+    original,
+    picture_panel,
+)
 from seg_perception.replay.model_run import FrameOutcome, ModelRun, disagreement
 from seg_perception.replay.objects import ObjectRun
 from seg_perception.replay.truth import FrameTruth
@@ -43,6 +50,7 @@ class Exhibit:
         self._reference = reference
         self._truth = LabelSet.named(truth) if truth else models[0].model.labels
         self._objects = objects
+        self._originals: dict[tuple[str, int], bytes] = {}
 
     def show(
         self,
@@ -65,12 +73,16 @@ class Exhibit:
         def draw() -> list[Panel]:
             return self._panels(frame, outcomes, truth, reference)
 
+        def draw_and_keep() -> list[Panel]:
+            self._originals[frame.camera.name, frame.index] = original(_rgb(frame))
+            return draw()
+
         where = (frame.camera.name, frame.index, frame.stamp_ns)
         quality = _quality([outcome.row for outcome in outcomes])
         for kind in ('best', 'worst'):
             self._gallery.offer(kind, quality, *where, draw)
         disputed = self._disputed(outcomes, reference)
-        self._gallery.offer('disagreement', disputed, *where, draw)
+        self._gallery.offer('disagreement', disputed, *where, draw_and_keep)
         return None if math.isnan(disputed) else round(disputed, 6)
 
     def _disputed(self, outcomes: list[FrameOutcome], reference: SemanticResult | None) -> float:
@@ -91,9 +103,7 @@ class Exhibit:
         truth: FrameTruth | None,
         reference: SemanticResult | None,
     ) -> list[Panel]:
-        assert frame.frame is not None
-        pixels = frame.frame.pixels
-        rgb = pixels if frame.frame.color == 'rgb' else np.ascontiguousarray(pixels[..., ::-1])
+        rgb = _rgb(frame)
         panels = [picture_panel('picture', rgb)]
         if truth is not None and truth.labels is not None:
             panels.append(mask_panel('truth', rgb, truth.labels, self._truth.palette()))
@@ -109,9 +119,25 @@ class Exhibit:
                 panels.append(grid_panel(f'{model.name}: grid', outcome.ground.base_cells))
         return panels
 
-    def save(self, folder: Path) -> list[dict[str, Any]]:
-        """Write the kept frames; return what is where, as plain data."""
-        return self._gallery.save(folder)
+    def save(self, pictures: Path, worth_labelling: Path) -> list[dict[str, Any]]:
+        """Write the kept frames; return what is where, as plain data.
+
+        Args:
+            pictures: folder of what the report shows.
+            worth_labelling: folder of the most disputed pictures in full size, by stamp.
+        """
+        for item in self._gallery.shown():
+            if item.kind == 'disagreement':
+                worth_labelling.mkdir(parents=True, exist_ok=True)
+                data = self._originals[item.camera, item.index]
+                (worth_labelling / f'{item.camera}_{item.stamp_ns}.png').write_bytes(data)
+        return self._gallery.save(pictures)
+
+
+def _rgb(frame: BagFrame) -> np.ndarray:
+    assert frame.frame is not None
+    pixels = frame.frame.pixels
+    return pixels if frame.frame.color == 'rgb' else np.ascontiguousarray(pixels[..., ::-1])
 
 
 def _quality(rows: list[dict[str, Any]]) -> float:

@@ -129,6 +129,11 @@ def picture_panel(title: str, rgb: np.ndarray) -> Panel:
     return Panel(title, 'jpg', _encode('.jpg', small, [cv2.IMWRITE_JPEG_QUALITY, 82]))
 
 
+def original(rgb: np.ndarray) -> bytes:
+    """Return a picture in full size as png: something to label."""
+    return _encode('.png', rgb)
+
+
 def mask_panel(
     title: str, rgb: np.ndarray, labels: np.ndarray, palette: np.ndarray, alpha: float = 0.55
 ) -> Panel:

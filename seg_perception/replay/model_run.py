@@ -23,7 +23,7 @@ from seg_perception.replay.ground import BagGround, GroundCells
 from seg_perception.replay.journal import Journal, JournaledSegmenter
 from seg_perception.replay.outputs import ModelOutputs
 from seg_perception.replay.tally import Tally
-from seg_perception.replay.truth import CellTruth, FrameTruth, class_table
+from seg_perception.replay.truth import CellTruth, FrameTruth, class_table, prediction_table
 from seg_perception.ros.bag_cameras import BagFrame
 from seg_perception.ros.bag_reader import BagReader
 from seg_perception.ros.parameters import SegmentationParameters
@@ -150,6 +150,7 @@ class ModelRun:
         self.ground = BagGround(self.pipeline, parameters, bag, buffer, cameras)
         self._before: dict[str, np.ndarray] = {}
         self._truth_table = class_table(truth_labels or model.labels, labels)
+        self._prediction_table = prediction_table(truth_labels or model.labels, labels)
         self._reference_table = class_table(reference_labels or model.labels, labels)
 
     def frame(
@@ -240,6 +241,7 @@ class ModelRun:
         """Score the mask at the truth's size."""
         truth = cv2.LUT(truth, self._truth_table)
         labels, confidence = at(result, truth.shape)
+        labels = cv2.LUT(labels, self._prediction_table)
         matrix = ConfusionMatrix(len(self.tally.labels))
         matrix.update(truth, labels)
         self.tally.truth.counts += matrix.counts

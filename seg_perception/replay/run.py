@@ -33,6 +33,7 @@ from seg_perception.ros.parameters import SegmentationParameters
 from seg_perception.ros.recorded_transforms import TF, RecordedBuffer, read_transforms
 
 BAG, RESULT, PICTURES, JOURNALS = 'bag', 'result.json', 'pictures', 'journal'
+WORTH_LABELLING = 'worth_labelling'
 #: Longest time between two frames whose motion is worth estimating, nanoseconds.
 _MOTION_GAP_NS = 700_000_000
 
@@ -124,8 +125,8 @@ def _prepare(options: ReplayOptions, output: Path, asked: dict) -> dict[str, Any
         )
     try:
         (output / JOURNALS).mkdir(parents=True, exist_ok=True)
-        shutil.rmtree(bag, ignore_errors=True)
-        shutil.rmtree(output / PICTURES, ignore_errors=True)
+        for name in (BAG, PICTURES, WORTH_LABELLING):
+            shutil.rmtree(output / name, ignore_errors=True)
         result.unlink(missing_ok=True)
     except OSError as error:
         raise SourceError(f'{output}: cannot be written: {error.strerror}') from error
@@ -357,7 +358,7 @@ class _Run:
             'models': models,
             'reference': self._reference.describe() if self._reference else None,
             'objects': self._objects.describe() if self._objects else None,
-            'gallery': self._exhibit.save(pictures),
+            'gallery': self._exhibit.save(pictures, self._output / WORTH_LABELLING),
         }
 
     def _first_stamp(self) -> int | None:

@@ -18,6 +18,7 @@ from sensor_msgs.msg import Image, PointCloud2
 from seg_perception.core.errors import DatasetError, ImageError
 from seg_perception.core.grid import GridSpec
 from seg_perception.core.labels import LabelSet
+from seg_perception.evaluation.mapping import class_map
 from seg_perception.ros.bag_cameras import BagCamera, BagFrame
 from seg_perception.ros.bag_reader import BagReader
 from seg_perception.ros.instance_messages import read_ids
@@ -337,4 +338,22 @@ def class_table(truth: LabelSet, model: LabelSet) -> np.ndarray:
             f'the label sets {truth.name!r} and {model.name!r} have no class name in common: name '
             "the truth's own with --truth-labels"
         )
+    return table
+
+
+def prediction_table(truth: LabelSet, model: LabelSet) -> np.ndarray:
+    """Return uint8 [256] that brings a model's finer classes to those the truth knows.
+
+    Where the truth has only cars and the model trucks too, a truck is scored as a car (see
+    ``evaluation.mapping``); ids stay the model's.
+    """
+    table = np.arange(256, dtype=np.uint8)
+    try:
+        mapped = class_map(model, truth).table
+    except DatasetError:
+        return table  # the truth has classes of its own: those in common are scored as they are
+    for number in range(len(model)):
+        name = truth.names[mapped[number]] if mapped[number] < len(truth) else ''
+        if name in model.names:
+            table[number] = model.index(name)
     return table

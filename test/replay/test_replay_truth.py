@@ -113,6 +113,10 @@ def test_a_reference_model_stands_in_for_the_truth(tmp_path, tiny_model):
     disputed = result['index'][1]['disagreement']
     assert disputed == pytest.approx(1 - result['models'][0]['rows'][1]['agreement'], abs=1e-5)
     assert {item['kind'] for item in result['gallery']} == {'best', 'worst', 'disagreement'}
+    shown = next(item for item in result['gallery'] if item['kind'] == 'disagreement')
+    full = tmp_path / f'out/worth_labelling/camera_{shown["stamp_ns"]}.png'
+    expected = rb.picture(rb.scene(shown['index']), shown['index'])
+    assert (cv2.imread(str(full))[..., ::-1] == expected).all()
 
 
 def test_the_simulators_truth(tmp_path, tiny_model, monkeypatch):
@@ -179,6 +183,22 @@ def test_the_gate_holds_scores_from_both_sides(tmp_path, tiny_model):
         failed(report, parse_gate('raod=0.9'))
     with pytest.raises(ParameterError, match='name=number'):
         parse_gate('miou:0.6')
+
+
+def test_finer_classes_of_a_model_are_scored_as_what_the_truth_knows():
+    from seg_perception.core.labels import LabelSet
+    from seg_perception.replay.truth import class_table, prediction_table
+
+    camvid, cityscapes = LabelSet.named('camvid'), LabelSet.named('cityscapes')
+    table = prediction_table(camvid, cityscapes)
+    names = [cityscapes.names[table[i]] for i in range(len(cityscapes))]
+    assert names[cityscapes.index('truck')] == 'car'
+    assert names[cityscapes.index('road')] == 'road'
+    assert (prediction_table(camvid, camvid) == np.arange(256)).all()
+    assert cityscapes.names[class_table(camvid, cityscapes)[camvid.index('car')]] == 'car'
+    with pytest.raises(DatasetError, match='no class name in common'):
+        class_table(LabelSet.named('coco'), LabelSet.from_dict({'name': 'x', 'classes': [
+            {'id': 0, 'name': 'gravel', 'color': [0, 0, 0], 'role': 'drivable'}]}))  # fmt: skip
 
 
 def test_flicker_is_a_mask_that_changes_and_not_a_picture_that_moves():
