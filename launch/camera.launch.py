@@ -288,6 +288,7 @@ def make_rviz(context: LaunchContext, cameras: list[str]) -> Node:
     first, fused = (cameras or [''])[0], flag(context, 'fused')
     outer = value(context, 'namespace')
     overlay = f'segmentation_node/{first}/overlay' if fused else 'segmentation_node/overlay'
+    prefix = f'{first}/' if fused else ''
     return Node(
         package='rviz2',
         executable='rviz2',
@@ -300,7 +301,9 @@ def make_rviz(context: LaunchContext, cameras: list[str]) -> Node:
         remappings=[
             ('/segmentation_node/overlay', overlay),
             ('/segmentation_node/drivable_grid', 'segmentation_node/drivable_grid'),
-            ('/camera/image_raw', topic(context, 'image', first, f'{first}/' if fused else '')),
+            ('/instance_node/markers', f'{prefix}instance_node/markers'),
+            ('/instance_node/overlay', f'{prefix}instance_node/overlay'),
+            ('/camera/image_raw', topic(context, 'image', first, prefix)),
         ],
         condition=IfCondition(LaunchConfiguration('rviz')),
     )

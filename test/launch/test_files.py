@@ -100,6 +100,7 @@ def test_rviz_shows_overlay_and_grid_with_matching_qos():
     displays = {d['Name']: d for d in loaded['Visualization Manager']['Displays']}
     assert loaded['Visualization Manager']['Global Options']['Fixed Frame'] == 'base_link'
     assert displays['Overlay']['Topic']['Value'] == '/segmentation_node/overlay'
+    assert displays['Objects']['Topic']['Value'] == '/instance_node/markers'
     grid = displays['Drivable grid']['Topic']
     assert grid['Value'] == '/segmentation_node/drivable_grid'
     assert grid['Durability Policy'] == 'Transient Local'
