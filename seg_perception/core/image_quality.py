@@ -1,9 +1,9 @@
 """Whether a picture can show the ground at all: night, glare, a covered lens, an unsure network.
 
-A network is no judge of its own input: the embedded model is surer of an even grey picture, a lens
-full of mud, than of a street. So the picture's own statistics are judged beside the confidence. The
-limits lie outside what the street pictures of four public data sets (camvid, idd_lite, lums_road,
-udacity) and all but the oddest photographs show.
+A network is no judge of its own input: the embedded model is surer of an even grey picture, a
+lens full of mud, than of a street. So the picture's own statistics are judged beside the
+confidence. The limits lie outside what the street pictures of four public data sets (camvid,
+idd_lite, lums_road, udacity) and all but the oddest photographs show.
 """
 
 from __future__ import annotations
