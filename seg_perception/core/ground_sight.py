@@ -31,8 +31,8 @@ BEHIND, HIDDEN_BEHIND, FOOTPRINT_CODE, FOOTPRINT_MOVING = 140, 141, 150, 151
 _REACH, _CLEARANCE = 3.0, 1.0
 #: m behind a moving thing's footprint that it may cover unseen.
 _HIDDEN_DEPTH = 8.0
-#: Pixels along and across a bearing in which a contact must be confirmed.
-_ALONG, _ACROSS = 6.0, 2.0
+#: Pixels (across, up) around a contact in which it must be confirmed, and from it onwards.
+_WINDOW, _ALONG = (5, 7), 4.0
 #: (u, v) of the pixels around one, the nearest first.
 _AROUND = np.array(sorted(((u, v) for u in (-1, 0, 1) for v in range(-3, 4)), key=np.linalg.norm))
 
@@ -132,7 +132,9 @@ class Looker:
                 at = np.minimum(ends, nr - 1)
         where = self._pixels_at(np.arange(nb), at, codes)
         ids = np.where(ends < nr, labels[where], UNLABELLED).astype(np.uint8)
-        confirmed = (ends < nr) & self._confirmed(codes, at, obstacle_pixels)
+        confirmed = (ends < nr) & self._confirmed(
+            codes, at, where, min(obstacle_pixels, _WINDOW[1] // 2 + 1)
+        )
         if instances is not None:
             ends = self._filled(ends, instances[where])
         self._mark(nodes, ends, confirmed, ids, traits)
@@ -174,28 +176,30 @@ class Looker:
         hanging[mine[explains.any(axis=1)]] = True
         return hanging
 
-    def _confirmed(self, codes: np.ndarray, at: np.ndarray, obstacle_pixels: int) -> np.ndarray:
-        """Return bool [nb]: enough confident pixels from the contact on say the same.
+    def _confirmed(
+        self,
+        codes: np.ndarray,
+        at: np.ndarray,
+        where: tuple[np.ndarray, np.ndarray],
+        obstacle_pixels: int,
+    ) -> np.ndarray:
+        """Return bool [nb]: enough confident pixels around the contact's say the same.
 
-        Only pixels on the bearing itself begin a contact: one that just passes a thing meets it
-        at no place of the ground.
+        And one of them lies on the bearing itself: one that just passes a thing meets it at no
+        place of the ground.
         """
-        nr, fan = self.nodes_per_bearing, self.fan
-        step = np.minimum(fan.row_step[at], 1.0)  # a node that is hit tells of one pixel
-        depth = int(np.clip(np.ceil(_ALONG / max(step.min(), 0.1)), 1, 24))
-        rows = at[:, None] + np.arange(depth)
-        u, v = np.moveaxis(
-            self.pixel_at[np.arange(len(at))[:, None], np.minimum(rows, nr - 1)], -1, 0
+        stands = ((codes == STANDING) | (codes == FOOTED)).view(np.uint8)
+        around = cv2.boxFilter(
+            stands, -1, _WINDOW, normalize=False, borderType=cv2.BORDER_CONSTANT
         )
+        nr, fan = self.nodes_per_bearing, self.fan
+        depth = int(np.clip(np.ceil(_ALONG / max(fan.row_step[at].min(), 0.1)), 4, 16))
+        rows = np.minimum(at[:, None] + np.arange(depth), nr - 1)
+        u, v = np.moveaxis(self.pixel_at[np.arange(len(at))[:, None], rows], -1, 0)
         h, w = codes.shape
-        there = (rows < nr) & (u >= 0) & (u < w) & (v >= 0) & (v < h)
-        there &= np.arange(depth) * step[:, None] < _ALONG
-        seen = codes[np.clip(v, 0, h - 1), np.clip(u, 0, w - 1)]
-        sure = there & ((seen == STANDING) | (seen == FOOTED))
-        length = sure.sum(axis=1) * step  # pixels of the run
-        across = max(round(_ACROSS / fan.side_step), 1)
-        area = np.convolve(length, np.ones(2 * across + 1), mode='same') * min(fan.side_step, 1.0)
-        return (area >= obstacle_pixels - 0.5) & (length > 0)
+        there = (u >= 0) & (u < w) & (v >= 0) & (v < h)
+        there &= stands[np.clip(v, 0, h - 1), np.clip(u, 0, w - 1)] > 0
+        return (around[where] >= obstacle_pixels) & there.any(axis=1)
 
     def _filled(self, ends: np.ndarray, instances: np.ndarray) -> np.ndarray:
         """Let each object's near side be what spans its contacts; return the new ends.
