@@ -38,6 +38,7 @@ def config(street, **changes):
             'class_weight_exponent': 0.3,
             'checkpoint_every': 2,
             'workers': 0,
+            'tensorboard': False,
             **changes,
         }
     )
@@ -123,7 +124,7 @@ def test_half_precision_trains_and_resumes(street, tmp_path, precision):
 def test_curves_for_tensorboard(street, tmp_path):
     events = pytest.importorskip('tensorboard.backend.event_processing.event_accumulator')
     wanted = config(street, architecture='fastscnn', options={}, validation=str(street))
-    Trainer(wanted, tmp_path).fit()
+    Trainer(dataclasses.replace(wanted, tensorboard=True), tmp_path).fit()
     curves = events.EventAccumulator(str(tmp_path / 'tensorboard')).Reload()
     assert [point.step for point in curves.Scalars('loss')] == [2, 4]
     assert [p.value for p in curves.Scalars('loss')] == pytest.approx(losses_of(tmp_path))

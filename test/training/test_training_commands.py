@@ -47,6 +47,7 @@ def write_config(path, street, **changes):
         'learning_rate': 0.003,
         'ema': 0.5,
         'default_size': [96, 128],
+        'tensorboard': False,
         'licence': {'weights': 'a test', 'data': 'drawn by the test'},
         **changes,
     }
@@ -90,7 +91,8 @@ def test_all_that_is_wrong_with_the_data_is_listed_at_once(street, tmp_path, cap
 
 
 def test_a_bundle_without_terms_is_not_written(street, tmp_path):
-    config = write_config(tmp_path / 'c.yaml', street, steps=1, licence={}, validation=None)
+    changes = {'architecture': 'fastscnn', 'options': {}, 'licence': {}, 'validation': None}
+    config = write_config(tmp_path / 'c.yaml', street, steps=1, **changes)
     run('train', '--config', config, '--output', tmp_path / 'run')
     with pytest.raises(ExportError, match='licence'):
         run('export', '--checkpoint', tmp_path / 'run' / CHECKPOINT, '--output', tmp_path / 'b')
