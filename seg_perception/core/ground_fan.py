@@ -40,7 +40,8 @@ class CellBoxes:
     Attributes:
         cells: intp, flat indices (iy * width + ix), growing.
         corners: four intp, the rectangles' corners in a table of sums [nb + 1, nr + 1].
-        sample: intp, flat index of the node in the middle of the far side.
+        samples: three intp, flat indices of the nodes in the middle and at the ends of the far
+            side.
         coarse: intp, flat index of the coarse node before its middle; beyond: float32, share of
             the way from there to the next one on the bearing.
         nodes: float32, how many nodes the cell has.
@@ -50,7 +51,7 @@ class CellBoxes:
 
     cells: np.ndarray
     corners: tuple[np.ndarray, ...]
-    sample: np.ndarray
+    samples: tuple[np.ndarray, np.ndarray, np.ndarray]
     coarse: np.ndarray
     beyond: np.ndarray
     nodes: np.ndarray
@@ -384,7 +385,7 @@ def _boxes(
     return CellBoxes(
         cells,
         (top + near, top + far + 1, bottom + near, bottom + far + 1),
-        middle * nr + far,
+        (middle * nr + far, first * nr + far, last * nr + far),
         middle // _COARSE * ((nr - 1) // _COARSE + 1) + row // _COARSE,
         ((row % _COARSE) / _COARSE).astype(np.float32),
         nodes.astype(np.float32),

@@ -31,8 +31,9 @@ BEHIND, HIDDEN_BEHIND, FOOTPRINT_CODE, FOOTPRINT_MOVING = 140, 141, 150, 151
 _REACH, _CLEARANCE = 3.0, 1.0
 #: m behind a moving thing's footprint that it may cover unseen.
 _HIDDEN_DEPTH = 8.0
-#: Pixels (across, up) around a contact in which it must be confirmed, and from it onwards.
-_WINDOW, _ALONG = (5, 7), 4.0
+#: Pixels across and up (at most) around a contact in which it must be confirmed, and those from
+#: it onwards in which its own bearing must meet one.
+_ACROSS, _MOST_ALONG, _ALONG = 5, 20, 4.0
 #: (u, v) of the pixels around one, the nearest first.
 _AROUND = np.array(sorted(((u, v) for u in (-1, 0, 1) for v in range(-3, 4)), key=np.linalg.norm))
 
@@ -132,9 +133,7 @@ class Looker:
                 at = np.minimum(ends, nr - 1)
         where = self._pixels_at(np.arange(nb), at, codes)
         ids = np.where(ends < nr, labels[where], UNLABELLED).astype(np.uint8)
-        confirmed = (ends < nr) & self._confirmed(
-            codes, at, where, min(obstacle_pixels, _WINDOW[1] // 2 + 1)
-        )
+        confirmed = (ends < nr) & self._confirmed(codes, at, where, obstacle_pixels)
         if instances is not None:
             ends = self._filled(ends, instances[where])
         self._mark(nodes, ends, confirmed, ids, traits)
@@ -189,8 +188,9 @@ class Looker:
         place of the ground.
         """
         stands = ((codes == STANDING) | (codes == FOOTED)).view(np.uint8)
+        high = 2 * min(max(obstacle_pixels, 4), _MOST_ALONG) - 1
         around = cv2.boxFilter(
-            stands, -1, _WINDOW, normalize=False, borderType=cv2.BORDER_CONSTANT
+            stands, -1, (_ACROSS, high), normalize=False, borderType=cv2.BORDER_CONSTANT
         )
         nr, fan = self.nodes_per_bearing, self.fan
         depth = int(np.clip(np.ceil(_ALONG / max(fan.row_step[at].min(), 0.1)), 4, 16))

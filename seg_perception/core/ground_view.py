@@ -227,8 +227,11 @@ class View:
         cells = self.grid.unknown()
         kind = free.view(np.uint8) + occupied * np.uint8(OCCUPIED)
         if sight is not None:
-            seen = nodes.reshape(-1).take(self._looker.fan.boxes.sample)
-            moving = (seen == FOOTPRINT_MOVING) | (seen == HIDDEN_BEHIND)
+            flat, (middle, *ends) = nodes.reshape(-1), self._looker.fan.boxes.samples
+            moving = _moves(flat.take(middle))
+            # The outermost cells of what moves have it at one side only.
+            edge = np.flatnonzero(occupied & ~moving)
+            moving[edge] = _moves(flat[ends[0][edge]]) | _moves(flat[ends[1][edge]])
             kind += occupied & moving  # OCCUPIED_MOVING is OCCUPIED + 1
             kind += ((kind == 0) & moving) * np.uint8(HIDDEN)
         cells.reshape(-1)[self._looker.fan.boxes.cells] = values
@@ -236,6 +239,11 @@ class View:
         fan = self._looker.fan
         find = None if sight is None else partial(sight.contacts, fan)
         return GroundObservation(self.grid, cells, kinds, find)
+
+
+def _moves(nodes: np.ndarray) -> np.ndarray:
+    """Return bool [n]: what moves stands on the node, or hides it."""
+    return (nodes == FOOTPRINT_MOVING) | (nodes == HIDDEN_BEHIND)
 
 
 def _zones(fan: Fan) -> list[tuple[tuple[int, int], slice]]:
