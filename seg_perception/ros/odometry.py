@@ -151,6 +151,11 @@ class Odometry:
         """
         if not self._using and not self._discovered():
             return None
+        if stamp_ns(stamp) == 0:
+            raise OdometryError(
+                'the image has no stamp (0), so where the robot was and how old its ground is '
+                "cannot be told: set it in the camera driver, or 'odometry.source' to none"
+            )
         return self._from_tf(stamp) if self._using == 'tf' else self._from_topic(stamp)
 
     def lead(self, stamp: TimeMessage) -> float:

@@ -208,13 +208,22 @@ def test_tf_at_the_image_s_stamp():
 def test_tf_that_jumps():
     buffer = Buffer()
     source = odometry('tf', buffer)
-    for i in range(5):
+    for i in range(1, 5):
         source.pose(at(i / 10))
     buffer.shift = 20.0
     with pytest.raises(OdometryError, match='jumped'):
         source.pose(at(0.5))
     assert source.take_interruption()
     assert source.pose(at(0.6)).pose[0, 3] == pytest.approx(23.0)
+
+
+@pytest.mark.parametrize('by_tf', [False, True])
+def test_an_image_without_a_stamp_has_no_place(by_tf):
+    source = odometry('auto', Buffer() if by_tf else None)
+    drive(source)
+    with pytest.raises(OdometryError, match='no stamp'):
+        source.pose(at(0.0))
+    assert odometry('none').pose(at(0.0)) is None
 
 
 def test_auto_prefers_tf_where_it_knows_the_robot():
