@@ -13,13 +13,12 @@ already. Stamps are seconds of the pictures' clock.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, fields
-from enum import Enum
 
 import cv2
 import numpy as np
 
 from seg_perception.core.errors import GroundError
+from seg_perception.core.fusion_options import FusionEvent, FusionOptions, FusionReport
 from seg_perception.core.grid import GridSpec, check_pose
 from seg_perception.core.ground_observation import (
     FREE,
@@ -28,6 +27,8 @@ from seg_perception.core.ground_observation import (
     OCCUPIED_MOVING,
     GroundObservation,
 )
+
+__all__ = ['FusionEvent', 'FusionOptions', 'FusionReport', 'GridFusion']
 
 #: Cells by which the window is larger than needed on each side, so that it moves seldom.
 _MARGIN = 16
@@ -38,86 +39,6 @@ _UNIT = 1000.0
 #: s by which decay is put off: many small steps cost more than few larger ones.
 _FADE_STEP = 0.1
 _UNKNOWN_CELL, _FREE_CELL, _OCCUPIED_CELL = -1, 0, 100
-
-
-@dataclass(frozen=True)
-class FusionOptions:
-    """How frames add up.
-
-    Attributes:
-        hit, miss: log-odds by which one frame that shows a cell occupied (free) changes it.
-        most: bound of the log-odds of an occupied cell; of a free one it is ``hit + miss``.
-        free_at, occupied_at: log-odds beyond which a cell counts as free (below ``-free_at``)
-            or occupied; it stays so until less than ``hold`` of that is left.
-        hold: 0..1.
-        decay_free, decay_static, decay_moving: s after which a free cell, one occupied by what
-            stands still, and one occupied by what moves, keep 1/e of their log-odds.
-        stale_after: s without a frame after which nothing is known any more.
-        time_back: s by which a frame may be older than the newest one (another camera's);
-            beyond that the clock has been set back.
-        max_speed, max_turn_rate: m/s and rad/s; what moves faster has jumped.
-    """
-
-    hit: float = 1.8
-    miss: float = 0.6
-    most: float = 3.6
-    free_at: float = 0.5
-    occupied_at: float = 1.5
-    hold: float = 0.4
-    decay_free: float = 2.0
-    decay_static: float = 8.0
-    decay_moving: float = 0.7
-    stale_after: float = 1.0
-    time_back: float = 0.5
-    max_speed: float = 70.0
-    max_turn_rate: float = 6.0
-
-    def __post_init__(self) -> None:
-        for item in fields(self):
-            value = getattr(self, item.name)
-            if not (isinstance(value, (int, float)) and math.isfinite(value) and value > 0):
-                raise GroundError(f'fusion {item.name} must be a number above 0, got {value!r}')
-        if self.hit + max(self.miss, self.most) > 16:
-            raise GroundError('fusion hit, miss and most must add up to at most 16')
-        if self.hold > 1:
-            raise GroundError(f'fusion hold must be in 0..1, got {self.hold!r}')
-        if self.hit < self.occupied_at:
-            raise GroundError(
-                f'fusion hit ({self.hit:g}) must be at least occupied_at '
-                f'({self.occupied_at:g}): one frame must be enough to stop for'
-            )
-        if self.most < self.hit or self.hit + self.miss < self.free_at:
-            raise GroundError(
-                'fusion most must be at least hit, and hit + miss at least free_at: no cell '
-                'would ever be occupied, or free'
-            )
-
-
-class FusionEvent(Enum):
-    """What a frame did to the memory."""
-
-    GOOD = 'good'
-    JUMP = 'jump'  # the robot can't have moved so: everything before is forgotten
-    TIME_BACK = 'time back'  # the clock was set back, or a bag loops: forgotten
-    GAP = 'gap'  # silent for longer than stale_after: forgotten
-
-
-@dataclass(frozen=True)
-class FusionReport:
-    """What became of a frame.
-
-    Attributes:
-        event: GOOD, or why everything before the frame was forgotten.
-        reason: for people; '' when GOOD.
-    """
-
-    event: FusionEvent
-    reason: str = ''
-
-    @property
-    def was_reset(self) -> bool:
-        """Whether the memory was dropped."""
-        return self.event is not FusionEvent.GOOD
 
 
 class GridFusion:
@@ -341,18 +262,15 @@ class GridFusion:
         kinds = cv2.warpAffine(observation.kinds, to_base, size, flags=_NEAREST, borderValue=0)
         free, occupied = kinds == FREE, (kinds == OCCUPIED) | (kinds == OCCUPIED_MOVING)
         options, log_odds = self.options, self._log_odds[part]
+        # Whole arrays throughout: picking single cells takes longer than working on all.
         # Where something that moves stood and ground is seen, it has gone: forget most of it.
         gone = free & (self._state[part] == OCCUPIED_MOVING)
-        if gone.any():
-            log_odds[gone] = np.minimum(log_odds[gone], _whole(options.miss))
-        # An obstacle begins from "never seen free".
-        floor = occupied.view(np.int8) - np.int8(1)  # 0 or -1
-        np.maximum(log_odds, floor.astype(np.int16) << 15, out=log_odds)
-        # So does what may have moved in, when seen twice.
+        np.minimum(log_odds, ~gone * _HIGHEST | gone * _whole(options.miss), out=log_odds)
+        # An obstacle begins from "never seen free"; so does what may have moved in, seen twice.
         doubted = (kinds == HIDDEN) & (log_odds < 0)
-        if doubted.any():
-            kept = np.maximum(log_odds[doubted], -_whole(options.free_at))
-            log_odds[doubted] = kept + _whole((1 - options.hold) * options.free_at * 0.7)
+        floor = doubted * -_whole(options.free_at) + ~(occupied | doubted) * -_HIGHEST
+        np.maximum(log_odds, floor, out=log_odds)
+        log_odds += doubted * _whole((1 - options.hold) * options.free_at * 0.7)
         log_odds += occupied * _whole(options.hit) - free * _whole(options.miss)
         np.maximum(log_odds, -_whole(options.hit + options.miss), out=log_odds)
         np.minimum(log_odds, _whole(options.most), out=log_odds)
@@ -427,6 +345,9 @@ def _planar(t_odom_base: np.ndarray) -> np.ndarray:
     """Return float64 [3]: x, y, yaw of a pose."""
     pose = check_pose(t_odom_base)
     return np.array([pose[0, 3], pose[1, 3], math.atan2(pose[1, 0], pose[0, 0])])
+
+
+_HIGHEST = np.int16(32767)
 
 
 def _whole(log_odds: float) -> np.int16:
