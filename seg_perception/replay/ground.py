@@ -25,7 +25,7 @@ from seg_perception.core.errors import (
 )
 from seg_perception.core.grid import GridSpec
 from seg_perception.core.ground_observation import UNKNOWN
-from seg_perception.core.image_quality import QualityMonitor, measure
+from seg_perception.core.image_quality import FreezeWatch, QualityMonitor, measure
 from seg_perception.core.results import SemanticResult
 from seg_perception.core.sectors import Sectors, merged
 from seg_perception.ros.bag_cameras import BagFrame
@@ -125,9 +125,13 @@ class BagGround:
         self._odometry_feed = Feed(bag, motion_topic(bag, ODOMETRY, '/odom'), OdometryMessage)
         self._imu_feed = Feed(bag, motion_topic(bag, IMU, '/imu'), Imu)
         self._quality = {name: QualityMonitor(p.quality_limits) for name in self._cameras}
+        self._freeze = {name: FreezeWatch() for name in self._cameras}
+        self._fingerprint = 0
         self._sectors = Sectors()
         self._good: dict[str, int] = {}
         self._alone: dict[str, tuple[int, np.ndarray]] = {}
+        self._placed: dict[str, tuple[GridResult, np.ndarray, float]] = {}
+        self._last = p.grid_spec, p.grid_frame_id
         self._infos: dict[str, CameraModel | None] = {}
         self._stamps: dict[str, int] = {}
         self.problems: dict[str, int] = {}
@@ -184,12 +188,19 @@ class BagGround:
             return None, f"{topic} is of frame '{info.header.frame_id}', the image of '{frame_id}'"
         return model, ''
 
-    def lost(self, camera: str, frame: BagFrame) -> GroundCells:
-        """Return what is known without a frame that shows nothing of the ground."""
-        self._good.pop(camera, None)
-        self._alone.pop(camera, None)
+    def lost(self, camera: str, frame: BagFrame) -> GroundCells | None:
+        """Return what is known without a frame that shows nothing of the ground.
+
+        Unknown all over, where the last grid lay; None while other cameras see: their next
+        frames say it.
+        """
+        for known in (self._good, self._alone, self._placed):
+            known.pop(camera, None)
+        if len(self._blind(frame.log_ns)) < len(self._cameras) and len(self._cameras) > 1:
+            return None
+        spec, frame_id = self._last
         unknown = self._p.grid_spec.unknown()
-        return GroundCells(unknown, self._p.grid_spec, self._p.grid_frame_id, unknown)
+        return GroundCells(spec.unknown(), spec, frame_id, unknown)
 
     def show(
         self,
@@ -198,7 +209,7 @@ class BagGround:
         result: SemanticResult,
         model: CameraModel | None,
         instances: np.ndarray | None = None,
-    ) -> GroundCells:
+    ) -> GroundCells | None:
         """Project a mask, add it to what is known, and return all of it.
 
         Args:
@@ -207,12 +218,17 @@ class BagGround:
             result: its mask.
             model: its calibration; None makes the ground unknown.
             instances: uint16 [h, w], ids of objects, where they are known.
+
+        Returns:
+            None where the node would leave the word to the other cameras.
         """
         p, header = self._p, frame.message.header
         if model is None or not self._believes(camera, frame, result):
             return self.lost(camera, frame)
         try:
             motion = self._motion(header.stamp)
+            if self._is_frozen(camera, motion):
+                return self.lost(camera, frame)
             pose = self._extrinsics.pose(header.frame_id, header.stamp, camera)
             pose = self._tilt.correct(pose, header.stamp, motion)
             grid = self._pipeline.project(
@@ -226,6 +242,7 @@ class BagGround:
                 instances=instances,
             )
         except (ExtrinsicsError, OdometryError, GroundError, CameraModelError) as error:
+            self._freeze[camera].reset()
             self.note(str(error))
             return self.lost(camera, frame)
         if not grid.sees_ground:
@@ -237,8 +254,11 @@ class BagGround:
         if len(self._cameras) > 1 and grid.observation is not None:
             self._sectors.note(camera, p.grid_spec, grid.observation.kinds != UNKNOWN)
         if motion is None:
-            return self._without_motion(camera, grid, frame)
-        return self._with_motion(grid, motion, frame)
+            ground = self._without_motion(camera, grid, frame)
+        else:
+            ground = self._with_motion(camera, grid, motion, frame)
+        self._last = ground.spec, ground.frame_id
+        return ground
 
     def _without_motion(self, camera: str, grid: GridResult, frame: BagFrame) -> GroundCells:
         cells, now = grid.cells, frame.stamp_ns
@@ -249,16 +269,19 @@ class BagGround:
             )
         return GroundCells(cells, self._p.grid_spec, self._p.grid_frame_id, cells)
 
-    def _with_motion(self, grid: GridResult, motion: Motion, frame: BagFrame) -> GroundCells:
-        p, options = self._p, self._p.fusion
-        if not p.fusion_enabled:
-            self._pipeline.reset_fusion()
-            options = dataclasses.replace(options, miss=max(options.miss, options.free_at))
+    def _with_motion(
+        self, camera: str, grid: GridResult, motion: Motion, frame: BagFrame
+    ) -> GroundCells:
+        p = self._p
         seconds = stamp_ns(frame.message.header.stamp) / 1e9
         kind = 'base' if p.grid_publish_in == 'base' else 'odom'
-        fused = self._pipeline.fuse(
-            grid, motion.pose, seconds, options=options, graded=p.grid_graded, frame=kind
-        )
+        if p.fusion_enabled:
+            fused = self._pipeline.fuse(
+                grid, motion.pose, seconds, options=p.fusion, graded=p.grid_graded, frame=kind
+            )
+        else:
+            self._placed[camera] = grid, motion.pose, seconds
+            fused = self._newest_of_each(motion.pose, seconds, kind)
         if fused.reset:
             self.note(f'{fused.reset}: the grid starts anew')
         blind = self._blind(frame.log_ns)
@@ -272,9 +295,29 @@ class BagGround:
         self._sectors.blank(base, p.grid_spec, blind)
         return GroundCells(fused.cells, fused.spec, motion.frame_id, base, motion.pose)
 
+    def _newest_of_each(self, pose: np.ndarray, seconds: float, kind: str) -> GridResult:
+        """Return the newest frame of each camera, and nothing older."""
+        p = self._p
+        # One frame must do: nothing is kept by which it could be confirmed.
+        options = dataclasses.replace(p.fusion, miss=max(p.fusion.miss, p.fusion.free_at))
+        self._pipeline.reset_fusion()
+        for grid, placed, at in sorted(self._placed.values(), key=lambda item: item[2]):
+            if abs(at - seconds) <= options.time_back:
+                self._pipeline.fuse(grid, placed, at, options=options, graded=p.grid_graded)
+        fused = self._pipeline.fused(pose, seconds, frame=kind)
+        assert fused is not None, 'the frame itself was added'
+        return fused
+
     def _motion(self, stamp: Any) -> Motion | None:
         try:
-            return self._odometry.pose(stamp)
+            motion = self._odometry.pose(stamp)
+            lead = 0.0 if motion is None else self._odometry.lead(stamp)
+            if lead > self._p.stale_after:
+                raise OdometryError(
+                    f'the image is {lead:.2f} s older than the newest odometry, more than '
+                    f"'stale_after' ({self._p.stale_after:g} s): the camera's clock was off"
+                )
+            return motion
         finally:
             reason = self._odometry.take_interruption()
             if reason:
@@ -288,6 +331,7 @@ class BagGround:
         assert frame.frame is not None
         had = set(monitor.faults)
         statistics = measure(frame.frame.pixels, frame.frame.color, result.confidence)
+        self._fingerprint = statistics.fingerprint
         faults = monitor.update(statistics, frame.log_ns / 1e9)
         if not faults:
             return True
@@ -295,6 +339,18 @@ class BagGround:
         self.note(f'the picture is not to be believed ({named}): the grid is unknown')
         if not had:
             self._forget(camera)
+        return False
+
+    def _is_frozen(self, camera: str, motion: Motion | None) -> bool:
+        """Judge whether the picture goes with the robot's motion."""
+        limit, watch = self._p.quality_max_frozen, self._freeze[camera]
+        if not self._p.quality_enabled:
+            return False
+        if motion is None or limit == 0.0:
+            watch.reset()
+        elif watch.moved(self._fingerprint, motion.pose[:3, 3]) > limit:
+            self.note('the picture is frozen: it is the same although the robot moves')
+            return True
         return False
 
     def _blind(self, log_ns: int) -> set[str]:
@@ -311,6 +367,7 @@ class BagGround:
     def _forget(self, camera: str | None = None) -> None:
         self._pipeline.reset_fusion()
         self._alone.clear()
+        self._placed.clear()
         for name in self._cameras if camera is None else (camera,):
             self._sectors.forget(name)
             self._good.pop(name, None)

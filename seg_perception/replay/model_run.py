@@ -195,7 +195,9 @@ class ModelRun:
         """The camera's name in the node, where the only one has none."""
         return frame.camera.name if self._several else ''
 
-    def _write_grid(self, frame: BagFrame, ground: GroundCells) -> None:
+    def _write_grid(self, frame: BagFrame, ground: GroundCells | None) -> None:
+        if ground is None:
+            return
         header = frame.message.header
         self._outputs.write_grid(ground.cells, ground.spec, ground.frame_id, header, frame.log_ns)
 
