@@ -119,7 +119,7 @@ def test_all_clocks_go_back(bench: Bench, wheels: Wheels, grids: list) -> None:
     before = [g for g in grids if key(g) <= first]
     assert not any(free_cells(g) for g in before), 'free cells of another time'
     bench.until(lambda: free_cells(bench.answer(grids, older)) > 0, 'free cells of the new time')
-    assert int(bench.peer.diagnostics()[2]['time jumps']) >= 1
+    bench.until(lambda: 'time jumps' in bench.peer.diagnostics()[2], 'the jump counted')
 
 
 def test_images_of_long_ago(bench: Bench, wheels: Wheels, grids: list) -> None:
