@@ -146,11 +146,13 @@ def colorize_panoptic(ids: np.ndarray, class_colors: np.ndarray, step: int = 100
     Returns:
         uint8 [H, W, 3], RGB; void is black.
     """
-    values, inverse = np.unique(ids, return_inverse=True)
-    colors = np.zeros((len(values), 3), np.uint8)
-    for i, value in enumerate(values.tolist()):
-        if value >= 0:
-            label, instance = divmod(value, step)
-            shade = 1.0 - 0.5 * (instance * 0.618034 % 1) if instance else 1.0
-            colors[i] = np.rint(class_colors[label % 256] * shade)
-    return colors[inverse.reshape(ids.shape)]
+    # By counting: sorting 720p takes 50 times as long.
+    shifted = ids.ravel() + 1
+    # Four channels, to be gathered as one number each.
+    colors = np.zeros((int(shifted.max(initial=0)) + 1, 4), np.uint8)
+    for value in np.flatnonzero(np.bincount(shifted)[1:]).tolist():
+        label, instance = divmod(value, step)
+        shade = 1.0 - 0.5 * (instance * 0.618034 % 1) if instance else 1.0
+        colors[value + 1, :3] = np.rint(class_colors[label % 256] * shade)
+    pixels = colors.view(np.uint32)[:, 0][shifted].view(np.uint8).reshape(*ids.shape, 4)
+    return cv2.cvtColor(pixels, cv2.COLOR_RGBA2RGB)

@@ -85,8 +85,8 @@ def fuse(
     if labels.shape != instances.shape:
         size = instances.shape[1], instances.shape[0]
         labels = cv2.resize(labels, size, interpolation=cv2.INTER_NEAREST_EXACT)
-    left = ids == VOID
-    counts = np.bincount(labels[left], minlength=UNLABELLED + 1)
+    left = np.where(ids == VOID, labels, np.uint8(UNLABELLED))
+    counts = np.bincount(left.ravel(), minlength=UNLABELLED + 1)
     table = np.full(UNLABELLED + 1, VOID, np.int32)
     for label in np.flatnonzero(counts[:UNLABELLED]):
         thing = int(label) in thing_classes
@@ -94,7 +94,8 @@ def fuse(
             continue
         table[label] = label * CLASS_STEP
         segments.append(Segment(int(label) * CLASS_STEP, int(label), 0, 1.0, int(counts[label])))
-    np.copyto(ids, table[labels], where=left)
+    # Where there is a thing, the stuff is void, and the other way round.
+    ids = np.maximum(ids, cv2.LUT(left, table))
     return PanopticResult(ids, tuple(segments))
 
 
@@ -146,8 +147,10 @@ def to_rgb(ids: np.ndarray) -> np.ndarray:
     Returns:
         uint8 [H, W, 3], RGB.
     """
-    values = np.where(ids >= 0, ids + CLASS_STEP, 0).astype('<u4')
-    return np.ascontiguousarray(values[..., None].view(np.uint8)[..., :3])
+    values = ids + np.int32(CLASS_STEP)
+    values[values < CLASS_STEP] = 0
+    parts = values.astype('<i4', copy=False).view(np.uint8).reshape(*ids.shape, 4)
+    return cv2.cvtColor(parts, cv2.COLOR_RGBA2RGB)
 
 
 def from_rgb(rgb: np.ndarray) -> np.ndarray:

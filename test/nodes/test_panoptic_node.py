@@ -131,12 +131,20 @@ def test_a_car_on_the_road_under_the_sky(bench: PanopticBench) -> None:
     assert ids[30, 20] == CAR * 1000 + 7
     assert ids[0, 0] == SKY * 1000
     assert ids[HEIGHT - 1, 0] == ROAD * 1000
-    names = [c['class_name'] for c in json.loads(labels[-1].data)['class_map']]
+    info = bench.until(lambda: labels, 'label info')[-1]
+    names = [c['class_name'] for c in json.loads(info.data)['class_map']]
     assert names == ['wall', 'road', 'sky', 'person', 'car', 'sign']
-    bench.until(lambda: segments and colors, 'the other two')
     rgb = np.frombuffer(bench.answer(colors).data, np.uint8).reshape(HEIGHT, WIDTH, 3)
     assert (from_rgb(rgb) == ids).all()
-    car = next(s for s in json.loads(segments[-1].data)['segments'] if s['isthing'])
+
+    def heard() -> bool:
+        bench.peer.send()
+        time.sleep(0.05)
+        return bool(segments)
+
+    bench.until(heard, 'segments')
+    said = json.loads(segments[-1].data)['segments']
+    car = next(s for s in said if s['isthing'])
     assert car['id'] == CAR * 1000 + 7
     assert car['rgb_id'] == rgb_to_id(rgb)[30, 20]
     assert (car['category_name'], car['instance_id'], car['area']) == ('car', 7, 400)
