@@ -65,7 +65,7 @@ class View:
     pixels: np.ndarray
     _looker: Looker
     _rows: slice
-    _zones: list[tuple[tuple[int, int], slice]]
+    _zones: list[_Zone]
     _limits: tuple[ProjectionOptions, np.ndarray, np.ndarray] | None = field(
         default=None, repr=False
     )
@@ -102,7 +102,14 @@ class View:
         at, _ = cv2.convertMaps(  # type: ignore[call-overload]  # both maps are in the first
             uv, None, cv2.CV_16SC2, nninterpolation=True
         )
-        return cls(grid, complete, pixels, Looker(fan, at), slice(first, last), _zones(fan))
+        return cls(
+            grid,
+            complete,
+            pixels,
+            Looker(fan, at),
+            slice(first, last),
+            _zones(fan, at, last - first),
+        )
 
     @property
     def visible_cells(self) -> int:
@@ -156,12 +163,13 @@ class View:
         pixel_at = self._looker.pixel_at
         _, stands = cv2.threshold(codes, SHADE - 1, 0, cv2.THRESH_TOZERO)
         nodes = np.empty(pixel_at.shape[:2], np.uint8)
-        for reach, part in self._zones:
-            near = codes
-            if any(reach):
-                near = cv2.dilate(codes, np.ones([2 * r + 1 for r in reach], np.uint8))
-            wide = cv2.dilate(stands, np.ones([2 * max(r, 1) + 1 for r in reach], np.uint8))
-            nodes[:, part] = _pick(cv2.max(near, wide), pixel_at[:, part], NOTHING)
+        for zone in self._zones:
+            near = codes[zone.rows]
+            if any(zone.reach):
+                near = cv2.dilate(near, np.ones([2 * r + 1 for r in zone.reach], np.uint8))
+            wide = [2 * max(r, 1) + 1 for r in zone.reach]
+            near = cv2.max(near, cv2.dilate(stands[zone.rows], np.ones(wide, np.uint8)))
+            nodes[:, zone.part] = _pick(near, zone.pixel_at, NOTHING)
         return nodes
 
     def _thresholds(self, options: ProjectionOptions) -> tuple[np.ndarray, np.ndarray]:
@@ -197,11 +205,12 @@ class View:
         cost += (1 - confidence / np.float32(255)) * (_UNSURE_COST - cost)
         picture, pixel_at = np.rint(cost).astype(np.uint8), self._looker.pixel_at
         at = _pick(picture, pixel_at, 0)
-        for reach, part in self._zones:
-            if any(reach):  # the node may be flat because of a pixel beside it
-                dear = cv2.dilate(picture, np.ones([2 * r + 1 for r in reach], np.uint8))
-                dear = _pick(dear, pixel_at[:, part], 0)
-                at[:, part] = np.where(nodes[:, part] == FLAT, dear, at[:, part])
+        for zone in self._zones:
+            if any(zone.reach):  # the node may be flat because of a pixel beside it
+                wide = np.ones([2 * r + 1 for r in zone.reach], np.uint8)
+                dear = _pick(cv2.dilate(picture[zone.rows], wide), zone.pixel_at, 0)
+                flat = nodes[:, zone.part] == FLAT
+                at[:, zone.part] = np.where(flat, dear, at[:, zone.part])
         if sight is not None:
             # A footprint costs what stands on it, not what the picture shows beyond it.
             stands = (nodes == FOOTPRINT_CODE) | (nodes == FOOTPRINT_MOVING)
@@ -246,8 +255,24 @@ def _moves(nodes: np.ndarray) -> np.ndarray:
     return (nodes == FOOTPRINT_MOVING) | (nodes == HIDDEN_BEHIND)
 
 
-def _zones(fan: Fan) -> list[tuple[tuple[int, int], slice]]:
-    """Return ranges of nodes, and by how many rows and columns of pixels each reads around it.
+class _Zone(NamedTuple):
+    """Some ranges of a fan, whose nodes lie equally far apart in the picture.
+
+    Attributes:
+        reach: rows and columns of pixels that each node reads around its own.
+        part: the ranges.
+        rows: of the picture that they need.
+        pixel_at: int16 [nb, ranges, 2], the nodes' pixels (u, v) in these rows.
+    """
+
+    reach: tuple[int, int]
+    part: slice
+    rows: slice
+    pixel_at: np.ndarray
+
+
+def _zones(fan: Fan, pixel_at: np.ndarray, height: int) -> list[_Zone]:
+    """Split a fan by how many pixels its nodes must read.
 
     Nodes may lie farther apart than pixels; no more than every second one across the bearings
     is left out for that, and of what stands none.
@@ -261,7 +286,17 @@ def _zones(fan: Fan) -> list[tuple[tuple[int, int], slice]]:
     zones = []
     for a, b in itertools.pairwise(cuts):
         rows = int(along[a])
-        zones.append(((rows, across if fan.upright else rows), slice(a, b)))
+        at = pixel_at[:, a:b].copy()
+        v = at[..., 1]
+        shown = v[(v >= 0) & (v < height)]
+        low, high = (shown.min(), shown.max()) if shown.size else (0, 0)
+        first = max(int(low) - rows - 1, 0)
+        last = min(int(high) + rows + 2, height)
+        # (A row that is far outside stays outside: sums of 16 bits must not wrap around.)
+        np.maximum(v, -16000, out=v)
+        v -= np.int16(first)
+        reach = (rows, across if fan.upright else rows)
+        zones.append(_Zone(reach, slice(a, b), slice(first, last), at))
     return zones
 
 
