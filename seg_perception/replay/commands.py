@@ -202,6 +202,8 @@ def _objects_line(objects: dict[str, Any]) -> str:
     line = f'{objects["found"]} objects'
     if objects['pq'] is None:
         return line
+    if objects['ap'] is not None:
+        line += f', mask AP {100 * objects["ap"]:.2f} %'
     return f'{line}, PQ {100 * objects["pq"]:.2f} % against {objects["scored"]} frames'
 
 

@@ -15,6 +15,7 @@ from seg_perception.core.labels import LabelSet
 from seg_perception.core.overlay import draw_objects
 from seg_perception.core.panoptic import VOID, PanopticQuality
 from seg_perception.core.results import Instances
+from seg_perception.replay.average_precision import ObjectEntries
 from seg_perception.replay.journal import Journal
 from seg_perception.replay.truth import FrameTruth
 from seg_perception.ros.bag_cameras import BagFrame
@@ -87,6 +88,7 @@ class ObjectRun:
         classes = len(self.labels)
         self._quality = PanopticQuality(classes + 1, range(classes))
         self._found = np.zeros(classes, np.int64)
+        self._entries = ObjectEntries()
         self._frames = self._scored = 0
         self._ms: list[float] = []
         self._last: tuple[Found, list[Region]] | None = None
@@ -119,7 +121,7 @@ class ObjectRun:
         self._frames += 1
         self._found += np.bincount(instances.labels, minlength=len(self._found))
         if truth is not None and truth.instances is not None:
-            self._score(found, picture, truth, truth_labels)
+            self._score(everything, found, picture, truth, truth_labels)
         return picture
 
     def draw(self, rgb: np.ndarray) -> np.ndarray:
@@ -144,6 +146,7 @@ class ObjectRun:
             'scored': self._scored,
             'found': self._found.tolist(),
             'quality': self._quality.counts(),
+            'entries': self._entries.to_dict(),
             'ms': self._ms,
         }
 
@@ -196,7 +199,12 @@ class ObjectRun:
         write(f'{node}/detections_json', detections_json(found, self.labels, header), log_ns)
 
     def _score(
-        self, found: Found, picture: np.ndarray, truth: FrameTruth, truth_labels: str
+        self,
+        everything: Instances,
+        found: Found,
+        picture: np.ndarray,
+        truth: FrameTruth,
+        truth_labels: str,
     ) -> None:
         """Count matches; everything that is no object is one segment of a class of its own."""
         assert truth.instances is not None
@@ -204,6 +212,7 @@ class ObjectRun:
             return  # truth of another picture
         background = len(self.labels)
         wanted, classes_t = _true_objects(truth, self.labels, truth_labels)
+        self._entries.add(everything, wanted, classes_t)
         wanted = np.where(wanted == 0, _BACKGROUND, wanted)
         made = np.where(picture == 0, _BACKGROUND, picture.astype(np.int64))
         labels = found.instances.labels.tolist()

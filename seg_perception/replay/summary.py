@@ -14,6 +14,7 @@ from seg_perception.core.errors import ParameterError
 from seg_perception.core.grid import GridSpec
 from seg_perception.core.panoptic import PanopticQuality
 from seg_perception.evaluation.grid import GridScores
+from seg_perception.replay.average_precision import average_precision
 from seg_perception.replay.gallery import Gallery, rank
 from seg_perception.replay.tally import Tally
 
@@ -104,6 +105,7 @@ def _objects(parts: Sequence[dict[str, Any]]) -> dict[str, Any] | None:
     things = quality.compute()['things']
     per_class = quality.per_class()
     found = [sum(part['found'][i] for part in parts) for i in range(len(names))]
+    precision = average_precision([part['entries'] for part in parts], names)
     times = [value for part in parts for value in part['ms']]
     return {
         **{key: parts[0][key] for key in ('name', 'sha256', 'provider')},
@@ -111,12 +113,14 @@ def _objects(parts: Sequence[dict[str, Any]]) -> dict[str, Any] | None:
         'scored': scored,
         'found': sum(found),
         **{key: getattr(things, key) if scored else None for key in ('pq', 'sq', 'rq')},
+        **precision,
         'ms_p50': round(float(np.percentile(times, 50)), 3) if times else None,
         'ms_p99': round(float(np.percentile(times, 99)), 3) if times else None,
         'classes': [
             {
                 'name': name,
                 'found': found[i],
+                'ap': precision['ap_per_class'].get(name),
                 **(dataclasses.asdict(per_class[i]) if scored and i in per_class else {}),
             }
             for i, name in enumerate(names)
@@ -282,11 +286,12 @@ def failed(report: dict[str, Any], gate: dict[str, float]) -> list[str]:
     Raises:
         ParameterError: there is no score and no class of that name.
     """
-    objects = report['objects'] or {'pq': None, 'sq': None, 'rq': None, 'name': 'objects'}
+    of_objects = ('pq', 'sq', 'rq', 'ap', 'ap50', 'ap75')
+    objects = report['objects'] or {'name': 'objects', **dict.fromkeys(of_objects)}
     wrong = []
     for model in report['models']:
         for name, limit in gate.items():
-            if name in ('pq', 'sq', 'rq'):
+            if name in of_objects:
                 value = objects[name]
                 if value is None or value < limit:
                     wrong.append(f'{objects["name"]}: {name} {value} is below {limit:g}')
