@@ -52,11 +52,17 @@ class InstanceBench(Bench):
         """Send a picture of these objects; returns the ids of their pixels, uint16 [H, W]."""
         ids = self.peer.listen_ids() if self.ids is None else self.ids
         self.ids = ids
+        self.json_heard()
         message = self.answer(ids, lambda: image(picture_of(objects, WIDTH, HEIGHT)))
         self.newest = message
         return read_ids(message, ('mono16',))
 
     ids: list[Image] | None = None
+
+    def json_heard(self) -> None:
+        """Wait until the node knows of the listener to its detections."""
+        publisher = self.node._outputs.detections_json
+        self.until(publisher.get_subscription_count, 'the JSON subscription')
 
     def detections(self) -> dict[str, Any]:
         """What the JSON says of the picture whose ids were read last."""
@@ -136,6 +142,7 @@ def test_a_thousand_objects(ros: None, objects_model: str) -> None:
         many = (spots * 2)[:1000]
         picture = picture_of(many, WIDTH, 1000)
         ids = bench.peer.listen_ids()
+        bench.json_heard()
         answer = bench.answer(ids, lambda: image(picture))
         bench.newest = answer
         assert len(bench.detections()['detections']) == 1000
