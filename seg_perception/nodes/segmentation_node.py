@@ -181,6 +181,14 @@ class SegmentationNode(CameraNode):
         if ground is not None and not ground.grid_arrived():
             self.get_logger().warning('a reader of the grid has not acknowledged that it ended')
 
+    def _follow_listeners(self, wanted: Wanted) -> None:
+        super()._follow_listeners(wanted)
+        for stream in self._motion:  # 200 messages a second, for nobody
+            if wanted.ground.anything and not stream.is_open:
+                stream.open()
+            elif not wanted.ground.anything and stream.is_open:
+                stream.close()
+
     def _wants(self, stream: InputStream, wanted: Wanted) -> bool:
         return wanted.camera(self._of_camera[stream])
 

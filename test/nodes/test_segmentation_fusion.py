@@ -69,6 +69,9 @@ def test_fused_in_the_odometry_s_frame_snapped_to_the_cells(ros: None, model: st
             lambda: bench.peer.diagnostics()[2].get('odometry from') == 'topic', 'the source told'
         )
         bench.until(lambda: bench.peer.diagnostics()[0] == 0, 'diagnostics to be well')
+        bench.peer.leave('segmentation_node/drivable_grid')
+        count = wheels.publisher.get_subscription_count
+        bench.until(lambda: count() == 0, 'the odometry to be left when nobody listens')
 
 
 def test_ground_out_of_sight_is_remembered_and_then_forgotten(ros: None, model: str) -> None:
