@@ -155,6 +155,14 @@ def test_without_odometry_a_grid_is_one_frame_in_the_robot_s_frame(ros: None, mo
         grid = bench.answer(grids)
         assert grid.header.frame_id == 'base_link'
         assert free_cells(grid) > 0
+        scans = bench.peer.listen('segmentation_node/obstacle_scan', LaserScan)
+        bench.until(lambda: bench.peer.send() and scans, 'a scan')
+        scans.clear()
+        ranges = np.array(bench.answer(scans).ranges)
+        assert np.isinf(ranges).any(), 'no free bearing'
+        assert (np.isfinite(ranges) & (ranges < 5.0)).any(), 'no wall'
+        scans.clear()
+        assert np.isnan(np.array(bench.answer(scans, sky).ranges)).all()
         grids.clear()
         assert free_cells(bench.answer(grids, sky)) == 0
         bench.until(
