@@ -176,11 +176,12 @@ class View:
         """Return float32 [V]: nodes that may miss in a free cell, nodes that make it occupied."""
         if self._limits is None or self._limits[0] != options:
             nodes = self._looker.fan.boxes.nodes
-            few = nodes * np.float32(1 - options.free_share) + np.float32(1e-4)
+            border = self._looker.fan.boxes.border
+            # What is free around a cell makes up for nothing in it.
+            few = (nodes - border) * np.float32(1 - options.free_share) + np.float32(1e-4)
             few[~self.complete] = -1
             enough = options.obstacle_pixels * nodes / np.maximum(self.pixels, np.float32(1e-3))
             # Half the nodes around a cell that borders on an obstacle show it, too.
-            border = self._looker.fan.boxes.border
             share = nodes * np.float32(options.occupied_share) + border / 2
             too_many = np.minimum(share, enough + border / 4)
             too_many -= np.float32(1e-4)
