@@ -66,6 +66,8 @@ def check_share(prefix: Path) -> None:
         share / 'launch' / 'camera.launch.py',
         share / 'config' / 'labels' / 'cityscapes.yaml',
         share / 'config' / 'segmentation.yaml',
+        share / 'config' / 'instance.yaml',
+        share / 'config' / 'panoptic.yaml',
         prefix / 'share/ament_index/resource_index/packages' / NAME,
     ):
         assert expected.is_file(), f'{expected} was not installed'
@@ -107,7 +109,8 @@ def test_colcon_build(workspace: Path, arguments: list[str]) -> None:
         assert share_as_seen(environment) == prefix / 'share' / NAME
     executable = prefix / 'lib' / NAME / 'segmentation_node'
     run_executable(executable, environment, workspace / 'node.log')
-    assert os.access(prefix / 'lib' / NAME / 'image_source_node', os.X_OK)
+    for other in ('instance_node', 'panoptic_node', 'image_source_node'):
+        assert os.access(prefix / 'lib' / NAME / other, os.X_OK), f'no executable {other}'
 
 
 def test_pip_install(workspace: Path) -> None:

@@ -88,6 +88,16 @@ def test_letterboxed_boxes_come_back_to_the_picture(tmp_path: Path) -> None:
     assert stretched.boxes[1] == pytest.approx([2 * x1, 1.5 * y1, 2 * x2, 1.5 * y2], abs=0.01)
 
 
+@ENGINES
+def test_a_table_of_dynamic_size(tmp_path: Path, provider: str) -> None:
+    path = write_table(tmp_path / 'net.onnx', size=('height', 'width'))
+    network = ImportOptions(scale=1 / 255, multiple=32, default_size=SIZE)
+    segmenter = bring(path, provider, network)
+    assert segmenter.bundle.input.size is None
+    found = segmenter.segment(grey(128, 192))
+    assert found.boxes[1] == pytest.approx([2 * v for v in corners(2)], abs=1e-3)
+
+
 def test_at_most_so_many_and_the_best(tmp_path: Path) -> None:
     found = bring(write_table(tmp_path / 'net.onnx'), max_detections=1, min_overlap=0.95)
     assert found.segment(grey()).scores == pytest.approx([0.9], abs=1e-3)
