@@ -26,7 +26,7 @@ class InstanceParameters(CameraPoseParameters, ManagedParameters, ModelParameter
     """
 
     model: str = parameter(
-        'maskrcnn_resnet50_street',
+        'maskrcnn_mobilenetv2_street',
         'Model bundle of the task instance: the name of one that `seg-perception models list` '
         'shows, or the path of its folder.',
         reconfigure=True,
