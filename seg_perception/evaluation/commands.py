@@ -8,6 +8,7 @@ import json
 import math
 import os
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,14 @@ import yaml
 
 from seg_perception.core.errors import DatasetError, ParameterError
 from seg_perception.evaluation.distributed import Outcome, RayExecutor, evaluate_in_parts
-from seg_perception.evaluation.job import DATASETS, Job
+from seg_perception.evaluation.job import CHECKPOINTS, DATASETS, Job
+from seg_perception.evaluation.object_commands import (
+    DATASET,
+    add_options,
+    check_options,
+    object_options,
+    run_objects,
+)
 from seg_perception.evaluation.semantic import Evaluation, evaluate_each
 from seg_perception.evaluation.strategies import Strategies, Tiles, Views, comparison, gains
 from seg_perception.runtime.bundle import DESCRIPTION, Bundle
@@ -35,10 +43,11 @@ def add_commands(subparsers: Any) -> None:
     add('--model', required=True, help='name or path of a bundle, or path of a torch checkpoint')
     add(
         '--dataset',
-        choices=sorted(DATASETS),
+        choices=sorted([*DATASETS, DATASET]),
         required=True,
         help='camvid: its 11 classes, cityscapes: its 19, as distributed or as <root>/<split>/'
-        "images and labels; folder: the latter in the model's own ids",
+        "images and labels; folder: the latter in the model's own ids; coco: objects, as "
+        '<root>/<split>/images and instances.json or as distributed',
     )
     add('--root', type=Path, required=True)
     add('--split', required=True, help='folder below the root, e.g. val')
@@ -67,12 +76,16 @@ def add_commands(subparsers: Any) -> None:
         help='share the work out over the machines of a Ray cluster (auto, host:port), or the '
         'cores of this one (local); what cannot be scored is listed, and the rest goes on',
     )
-    add('--record', metavar='NAME', help='keep miou and road IoU in model.yaml as dataset NAME')
+    add('--record', metavar='NAME', help='keep the figures in model.yaml as dataset NAME')
+    add_options(add)
     parser.set_defaults(run=run_evaluate)
 
 
 def run_evaluate(args: argparse.Namespace) -> int:
     """Score a model, print a table, and write it where asked; 1 if pictures were left out."""
+    check_options(args)
+    if args.task != 'semantic':
+        return _run_objects(args)
     strategies = Strategies(args.tta, args.tile)
     if args.compare and not strategies:
         raise ParameterError('--compare has nothing to compare: add --tta or --tile')
@@ -111,6 +124,18 @@ def run_evaluate(args: argparse.Namespace) -> int:
     return 1 if outcome.failures else 0
 
 
+def _run_objects(args: argparse.Namespace) -> int:
+    if args.record and args.model.endswith(CHECKPOINTS):
+        raise ParameterError('--record writes into a model.yaml; a checkpoint has none')
+    text, report, figures = run_objects(args)
+    print(text)
+    if args.json:
+        _write(args.json, json.dumps(_finite(report), indent=2) + '\n')
+    if args.record:
+        record_values(Bundle.find(args.model), figures, args.record, _command(args))
+    return 0
+
+
 def _evaluate(job: Job, ray: str | None) -> Outcome:
     if ray is None:
         segmenters, data, classes = job.open()
@@ -131,12 +156,19 @@ def record(bundle: Bundle, evaluation: Evaluation, dataset: str, command: str) -
         dataset: what to call the data.
         command: that measures them again.
     """
-    path = bundle.root / DESCRIPTION
-    description = yaml.safe_load(path.read_text(encoding='utf-8'))
-    kept = [m for m in description.get('metrics') or [] if m['dataset'] != dataset]
     values = {'miou': evaluation.scores.miou, 'pixel_accuracy': evaluation.scores.pixel_accuracy}
     if 'road' in evaluation.per_class:
         values['road_iou'] = evaluation.per_class['road']
+    record_values(bundle, values, dataset, command)
+
+
+def record_values(
+    bundle: Bundle, values: Mapping[str, float | None], dataset: str, command: str
+) -> None:
+    """As ``record``, for figures by name; None and NaN are left out."""
+    path = bundle.root / DESCRIPTION
+    description = yaml.safe_load(path.read_text(encoding='utf-8'))
+    kept = [m for m in description.get('metrics') or [] if m['dataset'] != dataset]
     description['metrics'] = kept + [
         {'name': name, 'value': round(value, 4), 'dataset': dataset, 'command': command}
         for name, value in values.items()
@@ -192,6 +224,7 @@ def _command(args: argparse.Namespace) -> str:
     if args.input_size:
         parts.append(f'--input-size {args.input_size[0]}x{args.input_size[1]}')
     parts += Strategies(args.tta, args.tile).options()
+    parts += object_options(args)
     return ' '.join(parts)
 
 
