@@ -83,12 +83,24 @@ def run_replay(args: argparse.Namespace) -> int:
     """Replay, report, and judge by the gate; returns the exit code."""
     from seg_perception.replay import fleet
     from seg_perception.replay.interrupt import StopOnSignal
-    from seg_perception.replay.summary import failed, parse_gate, summarize, write_report
+    from seg_perception.replay.summary import (
+        check_gate,
+        failed,
+        parse_gate,
+        summarize,
+        write_report,
+    )
+    from seg_perception.runtime.bundle import Bundle
 
     gate = parse_gate(args.fail_under)
     options = _options(args)
     options.check()
-    bags = fleet.find_bags(args.bags)
+    for name in options.model_names():
+        check_gate(gate, Bundle.find(name).labels)
+    output = args.output.resolve()  # what an earlier replay wrote there is no recording
+    bags = [b for b in fleet.find_bags(args.bags) if output not in b.resolve().parents]
+    if not bags:
+        raise SourceError(f'{", ".join(args.bags)}: nothing but what was written to {output}')
     with StopOnSignal() as stop:
         if len(bags) == 1 and not args.ray:
             tasks = [fleet.Task(bags[0], args.output)]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ import numpy as np
 
 from seg_perception.core.errors import ParameterError
 from seg_perception.core.grid import GridSpec
+from seg_perception.core.labels import LabelSet
 from seg_perception.core.panoptic import PanopticQuality
 from seg_perception.evaluation.grid import GridScores
 from seg_perception.replay.average_precision import average_precision
@@ -254,6 +255,8 @@ def _number(value: float) -> float | None:
 
 # ------------------------------------------------------------------------------------- gate
 
+#: Scores of single objects.
+OF_OBJECTS = ('ap', 'ap50', 'ap75', 'pq', 'sq', 'rq')
 #: Scores of which less is better: the gate holds them from above.
 LOW_IS_GOOD = ('flicker', 'ece', 'reference_ece', 'false_free_rate', 'smear_m2')
 
@@ -276,40 +279,48 @@ def parse_gate(text: str) -> dict[str, float]:
     return gate
 
 
-def failed(report: dict[str, Any], gate: dict[str, float]) -> list[str]:
-    """Return what is wrong with a report by a gate; empty when all of it holds.
-
-    A name is a score of the model (miou, boundary_iou, drivable_iou, agreement, consistency,
-    flicker, ece, ...) or a class, whose IoU is meant. Every model must hold; a score that could
-    not be measured does not.
+def check_gate(gate: Mapping[str, float], labels: LabelSet) -> None:
+    """Refuse a gate on what no replay measures, before an hour is spent on it.
 
     Raises:
         ParameterError: there is no score and no class of that name.
     """
-    of_objects = ('pq', 'sq', 'rq', 'ap', 'ap50', 'ap75')
-    objects = report['objects'] or {'name': 'objects', **dict.fromkeys(of_objects)}
+    scores = [k for k, v in _scores(Tally(labels)).items() if not isinstance(v, dict)]
+    for name in gate:
+        if name not in (*scores, *OF_OBJECTS, *labels.names):
+            raise ParameterError(
+                f"--fail-under: no score and no class '{name}'; scores are "
+                f'{", ".join((*scores, *OF_OBJECTS))}; classes {", ".join(labels.names)}'
+            )
+
+
+def failed(report: dict[str, Any], gate: Mapping[str, float]) -> list[str]:
+    """Return what is wrong with a report by a gate; empty when all of it holds.
+
+    A name is a score of the model (miou, boundary_iou, drivable_iou, agreement, consistency,
+    flicker, ece, ...), of the objects (ap, pq, ...), or a class, whose IoU is meant. Every model
+    must hold; a score that could not be measured does not.
+    """
+    objects = report['objects'] or {'name': 'objects'}
     wrong = []
-    for model in report['models']:
-        for name, limit in gate.items():
-            if name in of_objects:
-                value = objects[name]
-                if value is None or value < limit:
-                    wrong.append(f'{objects["name"]}: {name} {value} is below {limit:g}')
-                continue
-            if name not in model and name not in model['iou']:
-                known = sorted(k for k, v in model.items() if isinstance(v, (int, float)))
-                raise ParameterError(
-                    f"--fail-under: no score and no class '{name}'; scores are "
-                    f'{", ".join(known)}; classes {", ".join(model["iou"])}'
-                )
-            value = model['iou'][name] if name in model['iou'] else model[name]
-            if value is None or isinstance(value, (list, dict, str)):
-                wrong.append(f'{model["name"]}: {name} was not measured (wanted {limit:g})')
-            elif name in LOW_IS_GOOD and value > limit:
-                wrong.append(f'{model["name"]}: {name} {value:.4f} is above {limit:g}')
-            elif name not in LOW_IS_GOOD and value < limit:
-                wrong.append(f'{model["name"]}: {name} {value:.4f} is below {limit:g}')
+    for name, limit in gate.items():
+        if name in OF_OBJECTS:
+            wrong += _judge(objects['name'], name, objects.get(name), limit)
+            continue
+        for model in report['models']:
+            value = model['iou'][name] if name in model['iou'] else model.get(name)
+            wrong += _judge(model['name'], name, value, limit)
     return wrong
+
+
+def _judge(who: str, name: str, value: float | None, limit: float) -> list[str]:
+    if value is None:
+        return [f'{who}: {name} was not measured (wanted {limit:g})']
+    if name in LOW_IS_GOOD and value > limit:
+        return [f'{who}: {name} {value:.4f} is above {limit:g}']
+    if name not in LOW_IS_GOOD and value < limit:
+        return [f'{who}: {name} {value:.4f} is below {limit:g}']
+    return []
 
 
 def write_report(report: dict[str, Any], folder: Path, pictures: dict[str, Path]) -> list[Path]:

@@ -12,7 +12,7 @@ import pytest
 from bag_writer import info, write_bag
 from tiny_bundle import write_tiny_bundle
 
-FRAMES = 40
+FRAMES = 30
 
 
 @pytest.fixture(scope='module')
@@ -23,7 +23,7 @@ def recording(tmp_path_factory):
         '/camera/image_raw': [i % 250 for i in range(FRAMES)],
         '/camera/camera_info': [info(1_700_000_000_000_000_000)] * FRAMES,
     }
-    return write_bag(folder / 'bag', topics), write_tiny_bundle(folder / 'slow', work=6)
+    return write_bag(folder / 'bag', topics), write_tiny_bundle(folder / 'slow', work=4)
 
 
 def start(recording, out: Path, *options: str) -> subprocess.Popen:

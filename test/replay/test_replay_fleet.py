@@ -91,7 +91,7 @@ def die_on_the_second(options, task):
 def test_ray_gives_the_numbers_of_one(bags, tiny_model, tmp_path):
     pytest.importorskip('ray', reason='needs ray: pip install ray')
     options = rb.options(tiny_model, truth=('topic:/truth',), temporal=False)
-    found = [bag for bag in fleet.find_bags([str(bags / '0')]) if bag.is_dir()]
+    found = [bag for bag in fleet.find_bags([str(bags / '0')]) if bag.is_dir()][:2]
     with StopOnSignal() as stop:
         tasks = fleet.tasks_for(found, tmp_path / 'ray')
         outcomes = fleet.run_on_ray(options, tasks, 'local', lambda _: None, stop)
@@ -135,6 +135,10 @@ def test_the_command_writes_everything_and_judges(tmp_path, tiny_model, capsys):
     }  # fmt: skip
     assert main(command(tiny_model, bag, *truth)) == 2
     assert '--overwrite' in capsys.readouterr().err
+    assert main(command(tiny_model, bag, *truth, '--fail-under', 'raod=1')) == 2
+    assert "no class 'raod'" in capsys.readouterr().err
+    assert main(command(tiny_model, out, *truth)) == 2
+    assert 'nothing but what was written' in capsys.readouterr().err
     gate = ['--resume', '--fail-under', 'miou=0.999']
     assert main(command(tiny_model, bag, *truth, *gate)) == 1
     assert 'is below 0.999' in capsys.readouterr().err

@@ -9,9 +9,10 @@ import replay_bags as rb
 from tiny_bundle import ROAD, write_tiny_bundle
 
 from seg_perception.core.errors import DatasetError, ParameterError
+from seg_perception.core.labels import LabelSet
 from seg_perception.evaluation.metrics import ConfusionMatrix
 from seg_perception.replay.run import replay_bag
-from seg_perception.replay.summary import failed, parse_gate, summarize
+from seg_perception.replay.summary import check_gate, failed, parse_gate, summarize
 from seg_perception.replay.truth import stamp_of
 from seg_perception.ros.images import image_message
 
@@ -179,14 +180,15 @@ def test_the_gate_holds_scores_from_both_sides(tmp_path, tiny_model):
     assert 'miou' in wrong[0]
     assert 'is above 0.001' in wrong[1]
     assert 'not measured' in failed(report, parse_gate('agreement=0.5'))[0]
+    labels = LabelSet.from_dict(result['models'][0]['tally']['label_set'])
+    check_gate(parse_gate('miou=1,road=1,ap=0.3'), labels)
     with pytest.raises(ParameterError, match="no class 'raod'"):
-        failed(report, parse_gate('raod=0.9'))
+        check_gate(parse_gate('raod=0.9'), labels)
     with pytest.raises(ParameterError, match='name=number'):
         parse_gate('miou:0.6')
 
 
 def test_finer_classes_of_a_model_are_scored_as_what_the_truth_knows():
-    from seg_perception.core.labels import LabelSet
     from seg_perception.replay.truth import class_table, prediction_table
 
     camvid, cityscapes = LabelSet.named('camvid'), LabelSet.named('cityscapes')
