@@ -57,7 +57,12 @@ def _add_replay(subparsers: Any) -> None:
         metavar='NAME:=VALUE',
         help='one parameter of instance_node, e.g. min_score:=0.6',
     )
-    add('--camera', action='append', default=[], help='image topic or camera; default: all')
+    add(
+        '--camera',
+        action='append',
+        default=[],
+        help='image topic or camera, also NAME=TOPIC; default: all',
+    )
     add(
         '--truth',
         action='append',

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from rclpy.serialization import deserialize_message
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
@@ -83,7 +83,8 @@ def find_cameras(bag: BagReader, asked: Sequence[str] = ()) -> list[BagCamera]:
 
     Args:
         bag: the recording.
-        asked: image topics or camera names; empty = all cameras.
+        asked: image topics, camera names, or NAME=TOPIC to give a camera a name; empty = all
+            cameras.
 
     Raises:
         SourceError: no pictures, or a wish that the bag can't meet; lists what it holds.
@@ -108,16 +109,24 @@ def find_cameras(bag: BagReader, asked: Sequence[str] = ()) -> list[BagCamera]:
 def _asked_cameras(
     bag: BagReader, topics: list[ImageTopic], infos: set[str], asked: Sequence[str]
 ) -> list[BagCamera]:
-    chosen = []
-    for wish in asked:
+    chosen, names = [], {}
+    for text in asked:
+        name, equals, wish = text.rpartition('=')
+        if equals and not re.fullmatch(r'[A-Za-z]\w*', name):
+            raise SourceError(f"camera '{text}': write NAME=TOPIC, the name of letters and digits")
         found = [t for t in topics if t.name == wish] or [t for t in topics if t.base == wish]
         found = found or [t for t in topics if camera_name(t) == wish and _camera_like(bag, t)]
         if not found:
             raise SourceError(
                 f'{bag.path}: no image topic {wish}; it holds: {", ".join(map(str, topics))}'
             )
-        chosen += _one_a_camera(found)
-    return _named(chosen, infos)
+        one = _one_a_camera(found)
+        chosen += one
+        names.update({topic.name: name for topic in one if name})
+    cameras = [replace(c, name=names.get(c.image.name, c.name)) for c in _named(chosen, infos)]
+    if len({camera.name for camera in cameras}) < len(cameras):
+        raise SourceError(f'{bag.path}: two cameras of one name: {", ".join(asked)}')
+    return cameras
 
 
 def camera_name(topic: ImageTopic) -> str:

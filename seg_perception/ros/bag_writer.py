@@ -211,14 +211,16 @@ class BagWriter:
         connection = self._connections.get(topic)
         if connection is None:
             connection = self._connections[topic] = self._writer.add_connection(
-                topic, msgtype, typestore=typestore(), offered_qos_profiles=[_qos(latched)]
+                topic, msgtype, typestore=typestore(), offered_qos_profiles=[_qos(topic, latched)]
             )
         self._writer.write(connection, log_ns, raw)
         self.counts[topic] = self.counts.get(topic, 0) + 1
 
 
-def _qos(latched: bool) -> Any:
-    """Reliable and depth 1, as the nodes publish; durability of latched topics for `bag play`."""
+def _qos(topic: str, latched: bool) -> Any:
+    """What `bag play` offers: reliable, depth 1 as the nodes do; tf2's depth for its topics."""
+    depth = 100 if topic in ('/tf', '/tf_static') else 1
+
     from rosbags.interfaces import (
         Qos,
         QosDurability,
@@ -231,7 +233,7 @@ def _qos(latched: bool) -> Any:
     forever = QosTime(9223372036, 854775807)  # RMW_DURATION_INFINITE
     return Qos(
         QosHistory.KEEP_LAST,
-        1,
+        depth,
         QosReliability.RELIABLE,
         QosDurability.TRANSIENT_LOCAL if latched else QosDurability.VOLATILE,
         forever,

@@ -149,6 +149,10 @@ def test_two_cameras_are_told_apart(tmp_path, tiny_model):
     result = replay_bag(one, bag, tmp_path / 'one')
     assert result['frames']['read'] == 2
     assert rb.read(tmp_path / 'one/bag', f'{NODE}/mask')
+    names = ('left=/front/image_raw', 'back=rear')
+    result = replay_bag(rb.options(tiny_model, cameras=names), bag, tmp_path / 'named')
+    assert sorted(c['name'] for c in result['cameras']) == ['back', 'left']
+    assert rb.read(tmp_path / 'named/bag', f'{NODE}/left/mask')
     with pytest.raises(SourceError, match='no image topic side'):
         replay_bag(rb.options(tiny_model, cameras=('side',)), bag, tmp_path / 'none')
 
