@@ -157,6 +157,33 @@ def test_two_cameras_are_told_apart(tmp_path, tiny_model):
         replay_bag(rb.options(tiny_model, cameras=('side',)), bag, tmp_path / 'none')
 
 
+def test_two_cameras_make_one_grid_in_the_odometrys_frame(tmp_path, tiny_model):
+    """Front and left see their own ground; the grid holds both, and moves with the robot."""
+    ahead, aside = (-0.5, 0.5, -0.5, 0.5), (-0.7071068, 0.0, 0.0, 0.7071068)
+    rows = rb.drive(4, '/front', frame_id='front') + rb.drive(4, '/left', frame_id='left', seed=9)
+    for index in range(-1, 6):
+        stamp = rb.START_NS + index * rb.PERIOD_NS
+        rows.append(('/tf', rb.tf('odom', 'base_link', (index * 0.5, 0, 0), stamp), stamp - 5))
+    for frame, turn in (('front', ahead), ('left', aside)):
+        place = rb.tf('base_link', frame, (0, 0, 1.5), rb.START_NS, turn)
+        rows.append(('/tf_static', place, rb.START_NS - 9))
+    bag = rb.write(tmp_path / 'in', rows)
+    wide = {'grid.x_min': -10.0, 'grid.y_max': 20.0, 'grid.y_min': -10.0}
+    result = replay_bag(rb.options(tiny_model, parameters=wide), bag, tmp_path / 'out')
+    assert not result['models'][0]['problems']
+    grids = rb.read(tmp_path / 'out/bag', f'{NODE}/drivable_grid')
+    assert len(grids) == 8
+    assert {grid.header.frame_id for grid in grids} == {'odom'}
+    last = grids[-1]
+    cells = np.asarray(last.data).reshape(last.info.height, last.info.width)
+    row, column = np.nonzero(cells == 0)
+    x = last.info.origin.position.x + column * 0.5
+    y = last.info.origin.position.y + row * 0.5
+    assert ((x > 4) & (abs(y) < 2)).any()
+    assert ((y > 4) & (abs(x - 1.5) < 2)).any()
+    assert result['models'][0]['film']['map']
+
+
 def test_two_models_side_by_side_lie_under_their_names(tmp_path, tiny_model):
     bag = rb.write(tmp_path / 'in', rb.drive(2))
     options = rb.options(tiny_model)
