@@ -88,6 +88,10 @@ def run_export(args: argparse.Namespace) -> int:
     from seg_perception.zoo.registry import architecture
 
     origin = find_origin(args)
+    if architecture(origin.architecture).task == 'instance':
+        from seg_perception.training.instance_export import run_instance_export
+
+        return run_instance_export(args, origin)
     labels = LabelSet.named(origin.labels)
     multiple = architecture(origin.architecture).multiple
     default_size = args.size or args.default_size or origin.default_size

@@ -7,13 +7,16 @@ from pathlib import Path
 import numpy as np
 import torch
 from torch import nn
+from tqdm import tqdm
 
 from seg_perception.core.errors import TrainingError
 from seg_perception.evaluation.coco import CocoDataset, Objects
+from seg_perception.evaluation.instances import InstanceEvaluation, evaluate_instances
 from seg_perception.training.augmentation import training_augmentation
 from seg_perception.training.config import TrainingConfig
 from seg_perception.training.dataset import MixedStream
 from seg_perception.training.trainer import Trainer
+from seg_perception.zoo.instance_segmenter import TorchInstanceSegmenter
 
 #: An object of fewer pixels in the crop is not asked for: nothing of it is left at stride 8.
 MIN_PIXELS = 24
@@ -107,14 +110,15 @@ class InstanceTrainer(Trainer):
         super().__init__(config, *args, **kwargs)
 
     def _dataset(self, entry: dict) -> CocoPictures:
-        return CocoPictures(
-            CocoDataset(
-                Path(entry['root']),
-                self.labels,
-                entry.get('split'),
-                entry.get('classes'),
-                entry.get('exclude', ()),
-            )
+        return CocoPictures(self._open(entry))
+
+    def _open(self, entry: dict) -> CocoDataset:
+        return CocoDataset(
+            Path(entry['root']),
+            self.labels,
+            entry.get('split'),
+            entry.get('classes'),
+            entry.get('exclude', ()),
         )
 
     def _loss(self) -> nn.Module:
@@ -131,6 +135,35 @@ class InstanceTrainer(Trainer):
             start=self.step * config.batch,
             length=(config.steps - self.step) * config.batch,
         )
+
+    def validation_data(self) -> CocoDataset:
+        """Open what the configuration names as validation.
+
+        Raises:
+            TrainingError, DatasetError: nothing is named, or it cannot be used.
+        """
+        named = self.config.validation
+        if named is None:
+            raise TrainingError('the configuration names no validation folder')
+        return self._open(named if isinstance(named, dict) else {'root': named})
+
+    def validate(self) -> InstanceEvaluation:
+        """Score the averaged weights on the validation pictures."""
+        finder = TorchInstanceSegmenter(
+            self.averaged_model(), self.config.architecture, self.labels, device=str(self.device)
+        )
+        return evaluate_instances(finder, self.validation_data())
+
+    def _validation_record(self, bar: tqdm) -> dict:
+        found = self.validate()
+        box, mask = found.box, found.mask
+        bar.write(f'step {self.step}: box AP {100 * box.ap:.2f}, mask AP {100 * mask.ap:.2f}')
+        return {
+            'box_ap': box.ap,
+            'mask_ap': mask.ap,
+            'box_ap50': box.ap50,
+            'ap': dict(box.per_class),
+        }
 
     def _train_mode(self) -> None:
         super()._train_mode()

@@ -12,6 +12,7 @@ import numpy as np
 from seg_perception.core.errors import ExportError, ProviderError
 from seg_perception.core.labels import LabelSet
 from seg_perception.runtime.bundle import Bundle, write_bundle
+from seg_perception.runtime.instance import InstanceSegmenter
 from seg_perception.runtime.semantic import SemanticSegmenter
 from seg_perception.zoo.export import INPUT, Score
 
@@ -126,6 +127,16 @@ def check_engines(
                 f'{bundle.name}: on {engine} the mean IoU is {100 * found:.2f}, '
                 f'{100 * least:.2f} is the least allowed'
             )
+
+
+def check_instance_engines(bundle: Bundle, picture: np.ndarray) -> None:
+    """As ``check_engines``, for a bundle that finds objects."""
+    for engine in ENGINES:
+        try:
+            finder = InstanceSegmenter(bundle, engine)
+        except ProviderError:
+            continue
+        finder.segment(picture)
 
 
 def _labels(segmenter: SemanticSegmenter, picture: np.ndarray) -> np.ndarray:
