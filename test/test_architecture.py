@@ -250,3 +250,9 @@ def test_the_check_sees_what_is_wrong(relative, source, message):
 )
 def test_the_check_lets_pass_what_is_right(relative, source):
     assert violations(source, relative) == []
+
+
+def test_test_files_have_names_of_their_own():
+    """Without `__init__.py`, pytest cannot tell two files of one name apart."""
+    names = [path.name for path in (ROOT / 'test').rglob('test_*.py')]
+    assert sorted(names) == sorted(set(names))
