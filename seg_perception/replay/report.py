@@ -116,7 +116,7 @@ def _class_scores(models: list[dict[str, Any]]) -> list[tuple[str, str]]:
 
 def _charts(models: list[dict[str, Any]]) -> dict[str, Any]:
     timeline = models[0]['timeline']
-    found: dict[str, Any] = {'over_time': [], 'cells': [], 'reliability': []}
+    found: dict[str, Any] = {'over_time': [], 'cells': [], 'reliability': [], 'latency': ''}
     if not timeline:
         return found
     x, label = _x_axis(timeline)

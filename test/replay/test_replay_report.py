@@ -61,6 +61,20 @@ def test_the_page_needs_no_network_and_escapes_names(page):
     assert html.count('<svg') >= 6
 
 
+def test_a_replay_of_nothing_is_reported_too(tiny_model, tmp_path):
+    """Not one picture decodes, or Ctrl-C came before the first."""
+    broken = rb.png(rb.picture(rb.scene()), rb.START_NS)
+    del broken.data[30:]
+    bag = rb.write(tmp_path / 'in', [('/camera/image_raw/compressed', broken, rb.START_NS)])
+    for name, stopping in (('broken', lambda: False), ('stopped', lambda: True)):
+        result = replay_bag(rb.options(tiny_model), bag, tmp_path / name, stopping=stopping)
+        report = summarize([result])
+        _, html = write_report(report, tmp_path / name, {result['bag']: tmp_path / name})
+        assert report['models'][0]['miou'] is None
+        assert report['frames']['undecodable'] == (name == 'broken')
+        assert 'Replay report' in html.read_text()
+
+
 def browser() -> str:
     found = next((path for name in BROWSERS if (path := shutil.which(name))), '')
     if not found:
