@@ -1,10 +1,11 @@
 """The ground over time: frames of one or more cameras added up in the odometry's frame.
 
 Log-odds of a cell being occupied (H. Moravec and A. Elfes, "High resolution maps from wide angle
-sonar", ICRA 1985), on a window of cells that lie still in the odometry's frame and follow the
-robot by whole cells, so that nothing is blurred by resampling it again and again. The rules are
-not symmetric: what is taken for free must stand up to every doubt, so one frame that shows an
-obstacle overrules any number that showed free ground, never the other way round.
+sonar", ICRA 1985), one byte a cell (``fusion_levels``), on a window of cells that lie still in
+the odometry's frame and follow the robot by whole cells, so that nothing is blurred by resampling
+it again and again. The rules are not symmetric: what is taken for free must stand up to every
+doubt, so one frame that shows an obstacle overrules any number that showed free ground, never the
+other way round.
 
 Only the pose in the plane counts (x, y, yaw): the frames' cells were projected onto the ground
 already. Stamps are seconds of the pictures' clock.
@@ -18,13 +19,15 @@ import cv2
 import numpy as np
 
 from seg_perception.core.errors import GroundError
+from seg_perception.core.fusion_levels import Levels
 from seg_perception.core.fusion_options import FusionEvent, FusionOptions, FusionReport
 from seg_perception.core.grid import GridSpec, check_pose
 from seg_perception.core.ground_observation import (
+    EDGE,
     FREE,
     HIDDEN,
     OCCUPIED,
-    OCCUPIED_MOVING,
+    UNKNOWN,
     GroundObservation,
 )
 
@@ -34,10 +37,6 @@ __all__ = ['FusionEvent', 'FusionOptions', 'FusionReport', 'GridFusion']
 _MARGIN = 16
 #: m and rad that odometry's samples may differ without any time having passed.
 _JUMP, _TURN = 0.5, 0.2
-#: Log-odds are kept in thousandths: whole numbers of 16 bits take a third of the time.
-_UNIT = 1000.0
-#: s by which decay is put off: many small steps cost more than few larger ones.
-_FADE_STEP = 0.1
 _UNKNOWN_CELL, _FREE_CELL, _OCCUPIED_CELL = -1, 0, 100
 
 
@@ -58,10 +57,10 @@ class GridFusion:
         self.graded = graded
         diagonal = math.hypot(spec.width, spec.height)
         self._side = 2 * (math.ceil(diagonal / 2) + _MARGIN + 1)
-        self._log_odds = np.zeros((self._side, self._side), np.int16)
-        self._state = np.zeros(self._log_odds.shape, np.uint8)  # unknown, FREE, OCCUPIED[_MOVING]
-        self._moving = np.zeros(self._log_odds.shape, bool)
-        self._cost = np.zeros(self._log_odds.shape if graded else (0, 0), np.float32)
+        self._levels = Levels.of(self.options)
+        self._trinary = _TRINARY[self._levels.taken_for]
+        self._cells = np.zeros((self._side, self._side), np.uint8)  # bytes of the levels
+        self._cost = np.zeros(self._cells.shape if graded else (0, 0), np.float32)
         self.reset()
 
     @property
@@ -72,7 +71,7 @@ class GridFusion:
     def reset(self) -> None:
         """Forget everything: all cells are unknown."""
         self._newest: float | None = None
-        self._decayed = 0.0
+        self._decayed = [0.0, 0.0, 0.0]
         self._pose = np.zeros(3)
         self._corner = np.zeros(2, np.int64)  # of the window, in cells of the odometry's frame
         self._clear()
@@ -102,7 +101,7 @@ class GridFusion:
         if report.was_reset:
             self.reset()
         if self._newest is None:
-            self._newest = self._decayed = stamp
+            self._newest, self._decayed = stamp, [stamp] * 3
             self._place(pose, fresh=True)
         else:
             self._fade(stamp)
@@ -132,8 +131,11 @@ class GridFusion:
         self._fade(stamp)
         to_window = np.linalg.inv(np.vstack([self._to_base(pose), (0, 0, 1)]))[:2]
         size = (self.spec.width, self.spec.height)
-        values = cv2.warpAffine(self._values(), to_window, size, flags=_NEAREST, borderValue=255)
-        return values.view(np.int8)
+        seen = cv2.warpAffine(self._cells, to_window, size, flags=_NEAREST, borderValue=0)
+        if not self.graded:
+            return cv2.LUT(seen, self._trinary).view(np.int8)
+        cost = cv2.warpAffine(self._cost, to_window, size, flags=_NEAREST, borderValue=0)
+        return self._graded(seen, cost)
 
     def odom_cells(self, t_odom_base: np.ndarray, stamp: float) -> tuple[np.ndarray, GridSpec]:
         """Return what is known in a window of the odometry's frame, snapped to the resolution.
@@ -150,9 +152,13 @@ class GridFusion:
         res = self.spec.resolution
         if self._holds(pose, stamp):
             self._fade(stamp)
-            values, corner = self._values().view(np.int8).copy(), self._corner
+            corner = self._corner
+            if self.graded:
+                values = self._graded(self._cells, self._cost)
+            else:
+                values = cv2.LUT(self._cells, self._trinary).view(np.int8)
         else:
-            values = np.full(self._log_odds.shape, _UNKNOWN_CELL, np.int8)
+            values = np.full(self._cells.shape, _UNKNOWN_CELL, np.int8)
             corner = self._corner_for(pose)
         x, y = (float(v) for v in corner * res)
         return values, GridSpec(res, x, x + self._side * res, y, y + self._side * res)
@@ -237,19 +243,12 @@ class GridFusion:
     # -- evidence ------------------------------------------------------------------------------
 
     def _fade(self, stamp: float) -> None:
-        """Let everything decay up to a stamp, if that makes a step."""
-        elapsed = stamp - self._decayed
-        if elapsed < _FADE_STEP:
-            return
-        self._decayed = stamp
-        options = self.options
-        keep = np.ones(256, np.float32)
-        keep[[0, FREE]] = math.exp(-elapsed / options.decay_free)
-        keep[OCCUPIED] = math.exp(-elapsed / options.decay_static)
-        keep[OCCUPIED_MOVING] = math.exp(-elapsed / options.decay_moving)
-        # Assigning cuts towards zero: what decays does not stay just short of a threshold.
-        self._log_odds[:] = self._log_odds * cv2.LUT(self._state, keep)
-        self._judge((slice(None), slice(None)))
+        """Let everything decay up to a stamp, by whole steps."""
+        for which, period in enumerate(self._levels.periods):
+            steps = math.floor((stamp - self._decayed[which]) / period)
+            self._decayed[which] += max(steps, 0) * period
+            for _ in range(min(steps, _MOST_STEPS)):
+                cv2.LUT(self._cells, self._levels.faded[which], dst=self._cells)
 
     def _take(self, observation: GroundObservation, pose: np.ndarray) -> None:
         rows, columns = self._reach(pose)
@@ -260,26 +259,10 @@ class GridFusion:
         if min(size) <= 0:
             return
         kinds = cv2.warpAffine(observation.kinds, to_base, size, flags=_NEAREST, borderValue=0)
-        free, occupied = kinds == FREE, (kinds == OCCUPIED) | (kinds == OCCUPIED_MOVING)
-        options, log_odds = self.options, self._log_odds[part]
-        # Whole arrays throughout: picking single cells takes longer than working on all.
-        # Where something that moves stood and ground is seen, it has gone: forget most of it.
-        gone = free & (self._state[part] == OCCUPIED_MOVING)
-        np.minimum(log_odds, ~gone * _HIGHEST | gone * _whole(options.miss), out=log_odds)
-        # An obstacle begins from "never seen free"; so does what may have moved in, seen twice.
-        doubted = (kinds == HIDDEN) & (log_odds < 0)
-        floor = doubted * -_whole(options.free_at) + ~(occupied | doubted) * -_HIGHEST
-        np.maximum(log_odds, floor, out=log_odds)
-        log_odds += doubted * _whole((1 - options.hold) * options.free_at * 0.7)
-        log_odds += occupied * _whole(options.hit) - free * _whole(options.miss)
-        np.maximum(log_odds, -_whole(options.hit + options.miss), out=log_odds)
-        np.minimum(log_odds, _whole(options.most), out=log_odds)
-        moving = self._moving[part]
-        moving &= ~occupied
-        moving |= kinds == OCCUPIED_MOVING
         if self.graded:
             self._take_cost(observation, to_base, size, part, kinds)
-        self._judge(part)
+        cells = self._cells[part]
+        cv2.LUT(cv2.add(cells, kinds), self._levels.next, dst=cells)
 
     def _take_cost(
         self,
@@ -293,65 +276,40 @@ class GridFusion:
         seen = cv2.warpAffine(
             observation.cells.view(np.uint8), to_base, size, flags=_NEAREST, borderValue=255
         ).astype(np.float32)
-        cost = self._cost[part]
-        known = (kinds >= FREE) & (kinds != HIDDEN)
+        cost, before = self._cost[part], cv2.LUT(self._cells[part], self._levels.taken_for)
+        known = (kinds != UNKNOWN) & (kinds != HIDDEN)
         # A cell that was not known takes the first cost it sees.
-        share = np.where(self._state[part] == 0, np.float32(1), np.float32(0.3))
-        share[(kinds == FREE) & (self._state[part] >= OCCUPIED)] = 0
+        share = np.where(before == UNKNOWN, np.float32(1), np.float32(0.3))
+        share[((kinds == FREE) | (kinds == EDGE)) & (before >= OCCUPIED)] = 0
         np.copyto(cost, cost + share * (seen - cost), where=known)
 
-    def _judge(self, part: tuple[slice, slice]) -> None:
-        """Decide what the cells are taken for, with some persistence."""
-        options = self.options
-        log_odds, state = self._log_odds[part], self._state[part]
-        free_at, occupied_at = _whole(options.free_at), _whole(options.occupied_at)
-        stay_free, stay_occupied = (
-            _whole(limit * options.hold) for limit in (options.free_at, options.occupied_at)
-        )
-        free = log_odds <= -free_at
-        free |= (state == FREE) & (log_odds <= -stay_free)
-        occupied = log_odds >= occupied_at
-        occupied |= (state >= OCCUPIED) & (log_odds >= stay_occupied)
-        # OCCUPIED_MOVING is OCCUPIED + 1.
-        kind = self._moving[part] + np.uint8(OCCUPIED)
-        kind *= occupied
-        np.add(kind, free, out=state, casting='unsafe')
-
-    def _values(self) -> np.ndarray:
-        """Return uint8 [side, side], the bytes of the int8 cells."""
-        if not self.graded:
-            return cv2.LUT(self._state, _TRINARY)
-        occupied = self._state >= OCCUPIED
-        cost = np.clip(np.rint(self._cost), occupied, 100).astype(np.uint8)
-        return np.where(self._state == 0, np.uint8(255), cost)
+    def _graded(self, cells: np.ndarray, cost: np.ndarray) -> np.ndarray:
+        """Return int8, the cost of known cells."""
+        taken_for = cv2.LUT(cells, self._levels.taken_for)
+        known = np.clip(np.rint(cost), taken_for >= OCCUPIED, 100)
+        return np.where(taken_for == UNKNOWN, _UNKNOWN_CELL, known).astype(np.int8)
 
     def _clear(self) -> None:
         for layer in self._layers():
             layer[:] = 0
 
     def _layers(self) -> tuple[np.ndarray, ...]:
-        layers = self._log_odds, self._state, self._moving
-        return (*layers, self._cost) if self.graded else layers
+        return (self._cells, self._cost) if self.graded else (self._cells,)
 
 
 _NEAREST = cv2.INTER_NEAREST | cv2.WARP_INVERSE_MAP
-_TRINARY = np.full(256, _UNKNOWN_CELL, np.int8)
-_TRINARY[FREE] = _FREE_CELL
-_TRINARY[[OCCUPIED, OCCUPIED_MOVING]] = _OCCUPIED_CELL
-_TRINARY = _TRINARY.view(np.uint8)
+#: Bytes of int8 cells by what they are taken for: UNKNOWN, FREE, OCCUPIED, OCCUPIED_MOVING.
+_TRINARY = np.array([_UNKNOWN_CELL, _FREE_CELL, _OCCUPIED_CELL, _OCCUPIED_CELL], np.int8).view(
+    np.uint8
+)
+#: Steps of decay after which nothing is left.
+_MOST_STEPS = 64
 
 
 def _planar(t_odom_base: np.ndarray) -> np.ndarray:
     """Return float64 [3]: x, y, yaw of a pose."""
     pose = check_pose(t_odom_base)
     return np.array([pose[0, 3], pose[1, 3], math.atan2(pose[1, 0], pose[0, 0])])
-
-
-_HIGHEST = np.int16(32767)
-
-
-def _whole(log_odds: float) -> np.int16:
-    return np.int16(round(log_odds * _UNIT))
 
 
 def _turn(yaw: float) -> np.ndarray:

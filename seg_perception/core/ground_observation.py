@@ -12,7 +12,10 @@ from seg_perception.core.grid import GridSpec
 
 #: Values of ``GroundObservation.kinds``. HIDDEN is unknown, too, and more: something that moves
 #: stands before it and may be standing on it, so that an older "free" no longer holds there.
-UNKNOWN, FREE, OCCUPIED, OCCUPIED_MOVING, HIDDEN = 0, 1, 2, 3, 4
+#: EDGE is free, but so close in the picture to what is not that a trembling of the camera may be
+#: all that made it so: no reason to take an obstacle back.
+UNKNOWN, FREE, OCCUPIED, OCCUPIED_MOVING, HIDDEN, EDGE = 0, 1, 2, 3, 4, 5
+KINDS = 6
 
 
 @dataclass(frozen=True)
@@ -46,7 +49,7 @@ class GroundObservation:
     Attributes:
         spec: the grid.
         cells: int8 [spec.height, spec.width], -1 unknown, 0 free .. 100 occupied.
-        kinds: uint8, same shape: UNKNOWN, FREE, OCCUPIED, OCCUPIED_MOVING or HIDDEN.
+        kinds: uint8, same shape: UNKNOWN, FREE, OCCUPIED, OCCUPIED_MOVING, HIDDEN or EDGE.
     """
 
     spec: GridSpec
