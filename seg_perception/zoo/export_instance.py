@@ -23,6 +23,7 @@ from torchvision.models.detection import MaskRCNN
 from torchvision.models.detection.image_list import ImageList
 from torchvision.models.detection.roi_heads import paste_masks_in_image
 from torchvision.models.detection.transform import resize_boxes
+from torchvision.ops.boxes import batched_nms, clip_boxes_to_image, remove_small_boxes
 
 from seg_perception.core.errors import ExportError
 from seg_perception.runtime.metadata import CLASSES_KEY, classes_text
@@ -75,9 +76,12 @@ class DeployedMaskRcnn(nn.Module):
     def __init__(self, model: MaskRCNN) -> None:
         super().__init__()
         self.model = model
-        # Tensors: a number divided by a tensor is multiplied by its reciprocal, and rounded twice.
+        # Tensors with an axis: a number divided by a tensor is multiplied by its reciprocal (and
+        # rounded twice), and what has no axis is exported as float32.
         sizes = (model.transform.min_size[-1], model.transform.max_size)
-        self.min_size, self.max_size = (torch.tensor(float(s), dtype=torch.float64) for s in sizes)
+        self.min_size, self.max_size = (
+            torch.tensor([size], dtype=torch.float64) for size in sizes
+        )
 
     def forward(
         self, image: torch.Tensor
@@ -91,9 +95,48 @@ class DeployedMaskRcnn(nn.Module):
         )
         maps = network.backbone(images.tensors)
         proposals, _ = network.rpn(images, maps)
-        found = network.roi_heads(maps, proposals, images.image_sizes)[0][0]
-        boxes = resize_boxes(found['boxes'], sized.shape[-2:], image.shape[1:3])
-        return boxes, found['labels'] - 1, found['scores'], found['masks'][:, 0]
+        heads, sizes = network.roi_heads, images.image_sizes
+        logits, shifts = heads.box_predictor(
+            heads.box_head(heads.box_roi_pool(maps, proposals, sizes))
+        )
+        boxes, labels, scores = self._detections(logits, shifts, proposals, sizes[0])
+        masks = heads.mask_predictor(heads.mask_head(heads.mask_roi_pool(maps, [boxes], sizes)))
+        real = torch.where(labels < logits.shape[-1])[0]
+        boxes, labels, scores, masks = boxes[real], labels[real], scores[real], masks[real]
+        own = masks.sigmoid()[torch.arange(labels.shape[0], device=labels.device), labels]
+        boxes = resize_boxes(boxes, sized.shape[-2:], image.shape[1:3])
+        return boxes, labels - 1, scores, own
+
+    def _detections(
+        self,
+        logits: torch.Tensor,
+        shifts: torch.Tensor,
+        proposals: list[torch.Tensor],
+        size: tuple[int, int],
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Return boxes, labels and scores, the best first, as torchvision's heads do.
+
+        If there is room, the last is a blank one of a class that does not exist: with nothing
+        to suppress, OpenVINO's suppression gives a row of whatever lies in memory.
+        """
+        heads, classes = self.model.roi_heads, logits.shape[-1]
+        boxes = clip_boxes_to_image(heads.box_coder.decode(shifts, proposals), size)
+        scores = logits.softmax(-1)
+        labels = torch.arange(classes, device=logits.device).view(1, -1).expand_as(scores)
+        # Without background; every class of a proposal is a candidate of its own.
+        boxes, scores, labels = (
+            boxes[:, 1:].reshape(-1, 4),
+            scores[:, 1:].reshape(-1),
+            labels[:, 1:].reshape(-1),
+        )
+        kept = torch.where(scores > heads.score_thresh)[0]
+        boxes, scores, labels = boxes[kept], scores[kept], labels[kept]
+        kept = remove_small_boxes(boxes, min_size=1e-2)
+        boxes = torch.cat([boxes[kept], boxes.new_tensor([[0.0, 0.0, 1.0, 1.0]])])
+        scores = torch.cat([scores[kept], scores.new_zeros(1)])
+        labels = torch.cat([labels[kept], labels.new_full((1,), classes)])
+        kept = batched_nms(boxes, scores, labels, heads.nms_thresh)[: heads.detections_per_img]
+        return boxes[kept], labels[kept], scores[kept]
 
     def _size(self, pixels: torch.Tensor) -> torch.Tensor:
         """Return int64 [2]: the (height, width) that torchvision resizes to.
@@ -102,7 +145,8 @@ class DeployedMaskRcnn(nn.Module):
         is a pixel off at one size in a few dozen.
         """
         sides = shape_as_tensor(pixels)[-2:].double()
-        scale = torch.minimum(self.min_size / sides.min(), self.max_size / sides.max())
+        low, high = sides.amin(0, keepdim=True), sides.amax(0, keepdim=True)
+        scale = torch.minimum(self.min_size / low, self.max_size / high)
         return torch.floor(sides * scale).long()
 
 
