@@ -37,6 +37,19 @@ class Event(Enum):
 
 
 @dataclass(frozen=True)
+class Motion:
+    """Where the robot stood when an image was taken.
+
+    Attributes:
+        pose: float64 [4, 4], T_odom_base.
+        frame_id: of the odometry.
+    """
+
+    pose: np.ndarray
+    frame_id: str
+
+
+@dataclass(frozen=True)
 class MotionLimits:
     """When odometry's samples can be used.
 

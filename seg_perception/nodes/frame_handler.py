@@ -11,26 +11,18 @@ from rclpy.lifecycle import LifecycleNode
 from sensor_msgs.msg import CameraInfo
 from std_msgs.msg import Header
 
-from seg_perception.core.errors import (
-    CameraModelError,
-    ExtrinsicsError,
-    GroundError,
-    OdometryError,
-)
-from seg_perception.core.image_quality import FreezeWatch, QualityMonitor, measure
 from seg_perception.core.results import SemanticResult
 from seg_perception.nodes.camera_frames import Calibration, CameraFrames, Job
+from seg_perception.nodes.ground_publisher import GroundPublisher
 from seg_perception.nodes.outputs import GroundWanted, SegmentationOutputs
-from seg_perception.nodes.shared_ground import SharedGround
 from seg_perception.ros.extrinsics import Extrinsics
 from seg_perception.ros.health import HealthMonitor, Level
 from seg_perception.ros.health_scope import HealthScope
 from seg_perception.ros.images import Frame
 from seg_perception.ros.instance_images import InstanceImages
 from seg_perception.ros.messages import stamp_ns
-from seg_perception.ros.odometry import Motion
 from seg_perception.ros.parameters import SegmentationParameters
-from seg_perception.ros.tilt import Tilt
+from seg_perception.runtime.ground_update import GroundUpdate, Sight
 from seg_perception.runtime.pipeline import Pipeline, at_size
 
 #: Problems that only a frame which becomes a grid can have, or clear.
@@ -50,9 +42,8 @@ class Parts:
 
     pipeline: Pipeline
     outputs: SegmentationOutputs
-    ground: SharedGround
+    ground: GroundPublisher
     extrinsics: Extrinsics
-    tilt: Tilt
     health: HealthMonitor
 
 
@@ -84,11 +75,7 @@ class FrameHandler(CameraFrames):
         self._outputs = parts.outputs
         self._shown = parts.outputs.cameras[camera]
         self._ground = parts.ground
-        self._tilt = parts.tilt
         self._instances = instances
-        self._quality = QualityMonitor(parameters.quality_limits)
-        self._freeze = FreezeWatch()
-        self._fingerprint = 0
         self._calibrated_since = 0
         super().__init__(
             node,
@@ -107,7 +94,6 @@ class FrameHandler(CameraFrames):
         """
         labels = self._pipeline.segmenter.labels.with_roles(parameters.class_roles)
         self._pipeline.labels = labels
-        self._quality.limits = parameters.quality_limits
 
     def set_camera_info(self, message: CameraInfo) -> None:
         """Keep a calibration; one that differs from the one before makes the grid start anew."""
@@ -121,8 +107,7 @@ class FrameHandler(CameraFrames):
         self._health.event(
             'calibration changes', f'{self._info_topic} has changed: the grid starts anew'
         )
-        if self._outputs.ground is not None:
-            self._ground.interrupt()
+        self._ground.interrupt()
 
     def _work(self, job: Job, frame: Frame, parameters: SegmentationParameters) -> bool:
         result = self._pipeline.segment(frame.pixels, frame.color)
@@ -132,15 +117,12 @@ class FrameHandler(CameraFrames):
         return True
 
     def _lost(self, header: Header) -> None:
-        if self._outputs.ground is not None:
-            self._ground.lost(self.camera, header.stamp, self._parameters)
+        self._ground.lost(self.camera, header.stamp, self._parameters)
 
     def _jumped(self) -> None:
-        self._tilt.clear()
         if self._instances is not None:
             self._instances.clear()
-        if self._outputs.ground is not None:
-            self._ground.time_jumped()
+        self._ground.time_jumped()
 
     def _publish(
         self, job: Job, frame: Frame, result: SemanticResult, p: SegmentationParameters
@@ -181,43 +163,24 @@ class FrameHandler(CameraFrames):
         p: SegmentationParameters,
     ) -> None:
         header = job.message.header
-        believed = self._believes(frame, result, job.arrival, p)
-        if calibration is None or not believed or self._older_than_calibration(header):
-            self._ground.lost(self.camera, header.stamp, p)
+        if self._older_than_calibration(header):
+            calibration = None
+        sight = Sight(
+            self.camera,
+            header.frame_id,
+            stamp_ns(header.stamp),
+            job.arrival,
+            frame.pixels,
+            frame.color,
+            result,
+            None if calibration is None else calibration.camera,
+            lambda: self._instances_of(header, p),
+        )
+        update = self._ground.show(sight, wanted, p)
+        self._report(update)
+        fresh = self._ground.publish(update, header.stamp, job.arrival, wanted, p)
+        if update.cells is None:
             return
-        try:
-            motion = self._ground.motion(header.stamp, p)
-            if self._is_frozen(motion, p):
-                self._ground.lost(self.camera, header.stamp, p)
-                return
-            pose = self._extrinsics.pose(header.frame_id, header.stamp, self.camera)
-            pose = self._tilt.correct(pose, header.stamp, motion)
-            self._health.set('camera pose from', self._extrinsics.source_of(self.camera))
-            grid = self._pipeline.project(
-                result,
-                calibration.camera,
-                pose,
-                p.grid_spec,
-                p.projection,
-                camera_id=self.camera,
-                plane=p.plane,
-                instances=self._instances_of(header, p),
-            )
-        except (ExtrinsicsError, OdometryError, GroundError, CameraModelError) as error:
-            self._freeze.reset()
-            self._unplaced(error, header, p)
-            return
-        self._health.clear('transform')
-        self._health.clear('odometry')
-        if grid.sees_ground:
-            self._health.clear('camera_pose')
-        else:
-            self._health.problem(
-                'camera_pose',
-                'no pixel of the camera falls on the grid: check camera_pose.height and '
-                "camera_pose.pitch (radians, positive looks down) or the camera's transform",
-            )
-        fresh = self._ground.show(self.camera, grid, motion, header.stamp, job.arrival, wanted, p)
         if fresh:
             self._health.clear('too_slow')
         else:
@@ -227,56 +190,18 @@ class FrameHandler(CameraFrames):
                 'unknown: use a smaller input_size, a faster model or another provider',
             )
 
-    def _unplaced(self, error: Exception, header: Header, p: SegmentationParameters) -> None:
-        """Report why a frame has no place on the ground."""
-        if isinstance(error, OdometryError):
-            self._health.problem('odometry', str(error))
-        else:
-            level = Level.WARN if self._extrinsics.waiting else Level.ERROR
-            self._health.problem('transform', str(error), level)
-        self._ground.lost(self.camera, header.stamp, p)
-
-    def _believes(
-        self, frame: Frame, result: SemanticResult, arrival: float, p: SegmentationParameters
-    ) -> bool:
-        """Judge the picture and the network's confidence in it."""
-        if not p.quality_enabled:
-            self._quality.reset()
-            self._health.clear('picture')
-            return True
-        start = time.perf_counter()
-        statistics = measure(frame.pixels, frame.color, result.confidence)
-        self._fingerprint = statistics.fingerprint
-        had = set(self._quality.faults)
-        faults = self._quality.update(statistics, arrival)
-        self._timing.measure('judge', start)
-        self._health.set('picture', ', '.join(f.value for f in faults) or 'good')
-        if not faults:
-            return True
-        named = '; '.join(f'{fault.value}: {why}' for fault, why in faults.items())
-        self._health.problem(
-            'picture', f'the picture is not to be believed ({named}): the grid is unknown'
-        )
-        if not had:
-            self._ground.forget(self.camera)
-        return False
-
-    def _is_frozen(self, motion: Motion | None, p: SegmentationParameters) -> bool:
-        """Judge whether the picture goes with the robot's motion; the last word on pictures."""
-        if not p.quality_enabled:
-            return False
-        if motion is None or p.quality_max_frozen == 0.0:
-            self._freeze.reset()
-        elif self._freeze.moved(self._fingerprint, motion.pose[:3, 3]) > p.quality_max_frozen:
-            self._health.set('picture', 'frozen')
-            self._health.problem(
-                'picture',
-                f'the picture is frozen: it is the same although the robot has moved more than '
-                f'{p.quality_max_frozen:g} m; the grid is unknown. Restart the camera driver',
-            )
-            return True
-        self._health.clear('picture')
-        return False
+    def _report(self, update: GroundUpdate) -> None:
+        """Tell what was judged of this camera's frame."""
+        if update.picture:
+            self._health.set('picture', update.picture)
+        if update.frame is not None:
+            self._health.set('camera pose from', self._extrinsics.source_of(self.camera))
+        for subject, reason in update.problems.items():
+            if reason is None:
+                self._health.clear(subject)
+                continue
+            waiting = subject == 'transform' and self._extrinsics.waiting
+            self._health.problem(subject, reason.text, Level.WARN if waiting else Level.ERROR)
 
     def _older_than_calibration(self, header: Header) -> bool:
         stamp = stamp_ns(header.stamp)

@@ -12,17 +12,19 @@ from sensor_msgs.msg import CameraInfo, CompressedImage, Image, Imu
 from seg_perception.nodes.camera_node import CameraNode
 from seg_perception.nodes.frame_handler import CameraJob, CameraSet, FrameHandler, Parts
 from seg_perception.nodes.grid_guard import GridGuard
+from seg_perception.nodes.ground_publisher import GroundPublisher
 from seg_perception.nodes.input_stream import InputStream
 from seg_perception.nodes.outputs import SegmentationOutputs, Wanted
 from seg_perception.nodes.run import run
-from seg_perception.nodes.shared_ground import SharedGround
 from seg_perception.ros.instance_images import InstanceImages
 from seg_perception.ros.odometry import Odometry
 from seg_perception.ros.parameters import SegmentationParameters
 from seg_perception.ros.tilt import Tilt
+from seg_perception.ros.whereabouts import Whereabouts
 from seg_perception.runtime.bundle import Bundle
 from seg_perception.runtime.pipeline import Pipeline
 from seg_perception.runtime.semantic import SemanticSegmenter
+from seg_perception.runtime.shared_ground import SharedGround
 
 #: Messages of odometry and IMU that may wait for the executor: a quarter of a second at 200 Hz.
 MOTION_DEPTH = 50
@@ -64,12 +66,12 @@ class SegmentationNode(CameraNode):
             self._guard = GridGuard(self._outputs.ground, self.get_clock(), p)
         self._odometry = Odometry(self, p, extrinsics.buffer)
         self._tilt = Tilt(p, extrinsics.buffer)
-        self._ground = SharedGround(
-            self._pipeline, self._odometry, self._guard, self._health, cameras
+        whereabouts = Whereabouts(extrinsics, self._odometry, self._tilt)
+        ground = SharedGround(self._pipeline, whereabouts, cameras)
+        self._ground = GroundPublisher(
+            ground, self._odometry, self._guard, self._health, self._pipeline.timing
         )
-        parts = Parts(
-            self._pipeline, self._outputs, self._ground, extrinsics, self._tilt, self._health
-        )
+        parts = Parts(self._pipeline, self._outputs, self._ground, extrinsics, self._health)
         instances = {name: InstanceImages() for name in cameras if p.instances}
         handlers = [FrameHandler(self, p, parts, name, instances.get(name)) for name in cameras]
         self._handler = CameraSet(handlers) if p.cameras else handlers[0]

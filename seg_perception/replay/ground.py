@@ -1,7 +1,7 @@
-"""What the node says of the ground, from a recording: odometry, fusion, blind cameras.
+"""What the node says of the ground, from a recording: its frames, odometry and IMU in their order.
 
-The same parts as in the node (poses, odometry, tilt, picture quality, projection, fusion), in the
-node's order; its clock is the recording's, so nothing is ever too late.
+What a frame shows and what all show together is judged by the node's own class; its clock is the
+recording's, so nothing is ever too late.
 """
 
 from __future__ import annotations
@@ -17,31 +17,24 @@ from rclpy.serialization import deserialize_message
 from sensor_msgs.msg import CameraInfo, Imu
 
 from seg_perception.core.camera import CameraModel
-from seg_perception.core.errors import (
-    CameraModelError,
-    ExtrinsicsError,
-    GroundError,
-    OdometryError,
-)
+from seg_perception.core.errors import CameraModelError
 from seg_perception.core.grid import GridSpec
-from seg_perception.core.ground_observation import UNKNOWN
-from seg_perception.core.image_quality import FreezeWatch, QualityMonitor, measure
 from seg_perception.core.results import SemanticResult
-from seg_perception.core.sectors import Sectors, merged
 from seg_perception.ros.bag_cameras import BagFrame
 from seg_perception.ros.bag_reader import BagMessage, BagReader
 from seg_perception.ros.extrinsics import Extrinsics
 from seg_perception.ros.messages import camera_model, stamp_ns
-from seg_perception.ros.odometry import Motion, Odometry
+from seg_perception.ros.odometry import Odometry
 from seg_perception.ros.parameters import SegmentationParameters
 from seg_perception.ros.recorded_transforms import RecordedBuffer
 from seg_perception.ros.tilt import Tilt
-from seg_perception.runtime.pipeline import GridResult, Pipeline
+from seg_perception.ros.whereabouts import Whereabouts
+from seg_perception.runtime.ground_update import Sight
+from seg_perception.runtime.pipeline import Pipeline
+from seg_perception.runtime.shared_ground import SharedGround
 
 #: Seconds by which a stamp must be older than the one before to be a jump of the clock.
 JUMP = 0.5
-#: Seconds by which pictures of several cameras may differ without odometry.
-MAX_SKEW = 0.2
 #: A live node waits so long for odometry that comes after its picture, nanoseconds.
 AHEAD_NS = 50_000_000
 ODOMETRY, IMU = 'nav_msgs/msg/Odometry', 'sensor_msgs/msg/Imu'
@@ -116,23 +109,16 @@ class BagGround:
     ) -> None:
         # What has not been recorded does not come by waiting for it.
         self._p = p = dataclasses.replace(parameters, odometry_timeout=0.0)
-        self._pipeline = pipeline
-        self._cameras = tuple(cameras)
         tf = None if p.camera_pose_source == 'parameters' else buffer
-        self._extrinsics = Extrinsics(None, p, tf)
         self._odometry = Odometry(None, p, buffer)
-        self._tilt = Tilt(p, buffer)
+        self._tilt = Tilt(p, tf)
+        whereabouts = Whereabouts(Extrinsics(None, p, tf), self._odometry, self._tilt)
+        self._now = 0.0  # of the recording
+        self._shared = SharedGround(pipeline, whereabouts, cameras, lambda: self._now)
         self._odometry_feed = Feed(bag, motion_topic(bag, ODOMETRY, '/odom'), OdometryMessage)
         self._imu_feed = Feed(bag, motion_topic(bag, IMU, '/imu'), Imu)
-        self._quality = {name: QualityMonitor(p.quality_limits) for name in self._cameras}
-        self._freeze = {name: FreezeWatch() for name in self._cameras}
-        self._fingerprint = 0
-        self._sectors = Sectors()
-        self._good: dict[str, int] = {}
-        self._alone: dict[str, tuple[int, np.ndarray]] = {}
-        self._placed: dict[str, tuple[GridResult, np.ndarray, float]] = {}
-        self._last = p.grid_spec, p.grid_frame_id
-        self._infos: dict[str, CameraModel | None] = {}
+        self._covered: tuple[GridSpec, str] | None = None
+        self._infos: dict[str, CameraModel] = {}
         self._stamps: dict[str, int] = {}
         self.problems: dict[str, int] = {}
 
@@ -146,13 +132,12 @@ class BagGround:
             self._odometry.take(message)
         for message in self._imu_feed.until(frame.log_ns + AHEAD_NS):
             self._tilt.take(message)
+        self._now = frame.log_ns / 1e9
         stamp = frame.stamp_ns
         before = self._stamps.get(camera)
         if before is not None and before - stamp >= JUMP * 1e9:
             self.note('the stamps went back: the grid starts anew')
-            self._tilt.clear()
-            self._odometry.clear()
-            self._forget()
+            self._shared.clear()
             self._stamps[camera] = stamp
         else:
             self._stamps[camera] = max(before or 0, stamp)
@@ -165,11 +150,10 @@ class BagGround:
         model, problem = self._checked(info, frame, size)
         if problem:
             self.note(problem)
-        if camera in self._infos and self._infos[camera] != model and model is not None:
-            if self._infos[camera] is not None:
-                self.note(f'{frame.camera.info_topic} has changed: the grid starts anew')
-            self._forget()
         if model is not None:
+            if self._infos.setdefault(camera, model) != model:
+                self.note(f'{frame.camera.info_topic} has changed: the grid starts anew')
+                self._shared.forget()
             self._infos[camera] = model
         return model
 
@@ -189,18 +173,13 @@ class BagGround:
         return model, ''
 
     def lost(self, camera: str, frame: BagFrame) -> GroundCells | None:
-        """Return what is known without a frame that shows nothing of the ground.
+        """Return what is known without a picture that could not be read.
 
         Unknown all over, where the last grid lay; None while other cameras see: their next
         frames say it.
         """
-        for known in (self._good, self._alone, self._placed):
-            known.pop(camera, None)
-        if len(self._blind(frame.log_ns)) < len(self._cameras) and len(self._cameras) > 1:
-            return None
-        spec, frame_id = self._last
-        unknown = self._p.grid_spec.unknown()
-        return GroundCells(spec.unknown(), spec, frame_id, unknown)
+        self._now = frame.log_ns / 1e9
+        return None if self._shared.lost(camera, self._p) else self._unknown()
 
     def show(
         self,
@@ -222,152 +201,35 @@ class BagGround:
         Returns:
             None where the node would leave the word to the other cameras.
         """
-        p, header = self._p, frame.message.header
-        if model is None or not self._believes(camera, frame, result):
-            return self.lost(camera, frame)
-        try:
-            motion = self._motion(header.stamp)
-            if self._is_frozen(camera, motion):
-                return self.lost(camera, frame)
-            pose = self._extrinsics.pose(header.frame_id, header.stamp, camera)
-            pose = self._tilt.correct(pose, header.stamp, motion)
-            grid = self._pipeline.project(
-                result,
-                model,
-                pose,
-                p.grid_spec,
-                p.projection,
-                camera_id=camera,
-                plane=p.plane,
-                instances=instances,
-            )
-        except (ExtrinsicsError, OdometryError, GroundError, CameraModelError) as error:
-            self._freeze[camera].reset()
-            self.note(str(error))
-            return self.lost(camera, frame)
-        if not grid.sees_ground:
-            self.note(
-                'no pixel of the camera falls on the grid: check camera_pose.height and '
-                "camera_pose.pitch or the camera's transform"
-            )
-        self._good[camera] = frame.log_ns
-        if len(self._cameras) > 1 and grid.observation is not None:
-            self._sectors.note(camera, p.grid_spec, grid.observation.kinds != UNKNOWN)
-        if motion is None:
-            ground = self._without_motion(camera, grid, frame)
-        else:
-            ground = self._with_motion(camera, grid, motion, frame)
-        self._last = ground.spec, ground.frame_id
-        return ground
-
-    def _without_motion(self, camera: str, grid: GridResult, frame: BagFrame) -> GroundCells:
-        cells, now = grid.cells, frame.stamp_ns
-        if len(self._cameras) > 1:
-            self._alone[camera] = now, cells
-            cells = merged(
-                seen for at, seen in self._alone.values() if abs(now - at) / 1e9 <= MAX_SKEW
-            )
-        return GroundCells(cells, self._p.grid_spec, self._p.grid_frame_id, cells)
-
-    def _with_motion(
-        self, camera: str, grid: GridResult, motion: Motion, frame: BagFrame
-    ) -> GroundCells:
-        p = self._p
-        seconds = stamp_ns(frame.message.header.stamp) / 1e9
-        kind = 'base' if p.grid_publish_in == 'base' else 'odom'
-        if p.fusion_enabled:
-            fused = self._pipeline.fuse(
-                grid, motion.pose, seconds, options=p.fusion, graded=p.grid_graded, frame=kind
-            )
-        else:
-            self._placed[camera] = grid, motion.pose, seconds
-            fused = self._newest_of_each(motion.pose, seconds, kind)
-        if fused.reset:
-            self.note(f'{fused.reset}: the grid starts anew')
-        blind = self._blind(frame.log_ns)
-        self._sectors.blank(
-            fused.cells, fused.spec, blind, motion.pose if kind == 'odom' else None
-        )
-        if kind == 'base':
-            return GroundCells(fused.cells, fused.spec, p.grid_frame_id, fused.cells, motion.pose)
-        around = self._pipeline.fused(motion.pose, seconds, frame='base')
-        base = p.grid_spec.unknown() if around is None else around.cells
-        self._sectors.blank(base, p.grid_spec, blind)
-        return GroundCells(fused.cells, fused.spec, motion.frame_id, base, motion.pose)
-
-    def _newest_of_each(self, pose: np.ndarray, seconds: float, kind: str) -> GridResult:
-        """Return the newest frame of each camera, and nothing older."""
-        p = self._p
-        # One frame must do: nothing is kept by which it could be confirmed.
-        options = dataclasses.replace(p.fusion, miss=max(p.fusion.miss, p.fusion.free_at))
-        self._pipeline.reset_fusion()
-        for grid, placed, at in sorted(self._placed.values(), key=lambda item: item[2]):
-            if abs(at - seconds) <= options.time_back:
-                self._pipeline.fuse(grid, placed, at, options=options, graded=p.grid_graded)
-        fused = self._pipeline.fused(pose, seconds, frame=kind)
-        assert fused is not None, 'the frame itself was added'
-        return fused
-
-    def _motion(self, stamp: Any) -> Motion | None:
-        try:
-            motion = self._odometry.pose(stamp)
-            lead = 0.0 if motion is None else self._odometry.lead(stamp)
-            if lead > self._p.stale_after:
-                raise OdometryError(
-                    f'the image is {lead:.2f} s older than the newest odometry, more than '
-                    f"'stale_after' ({self._p.stale_after:g} s): the camera's clock was off"
-                )
-            return motion
-        finally:
-            reason = self._odometry.take_interruption()
-            if reason:
-                self.note(f'{reason}: the grid starts anew')
-                self._forget()
-
-    def _believes(self, camera: str, frame: BagFrame, result: SemanticResult) -> bool:
-        monitor = self._quality[camera]
-        if not self._p.quality_enabled:
-            return True
         assert frame.frame is not None
-        had = set(monitor.faults)
-        statistics = measure(frame.frame.pixels, frame.frame.color, result.confidence)
-        self._fingerprint = statistics.fingerprint
-        faults = monitor.update(statistics, frame.log_ns / 1e9)
-        if not faults:
-            return True
-        named = ', '.join(fault.value for fault in faults)
-        self.note(f'the picture is not to be believed ({named}): the grid is unknown')
-        if not had:
-            self._forget(camera)
-        return False
+        header = frame.message.header
+        sight = Sight(
+            camera,
+            header.frame_id,
+            stamp_ns(header.stamp),
+            self._now,
+            frame.frame.pixels,
+            frame.frame.color,
+            result,
+            model,
+            lambda: instances,
+        )
+        update = self._shared.show(sight, self._p, around=True)
+        for reason in update.problems.values():
+            if reason is not None:
+                self.note(reason.brief)
+        for _, text in update.events:
+            self.note(text)
+        if update.cells is None:
+            return None if update.left_to_others else self._unknown()
+        assert update.around is not None
+        self._covered = update.spec, update.frame_id
+        pose = None if update.motion is None else update.motion.pose
+        return GroundCells(update.cells, update.spec, update.frame_id, update.around, pose)
 
-    def _is_frozen(self, camera: str, motion: Motion | None) -> bool:
-        """Judge whether the picture goes with the robot's motion."""
-        limit, watch = self._p.quality_max_frozen, self._freeze[camera]
-        if not self._p.quality_enabled:
-            return False
-        if motion is None or limit == 0.0:
-            watch.reset()
-        elif watch.moved(self._fingerprint, motion.pose[:3, 3]) > limit:
-            self.note('the picture is frozen: it is the same although the robot moves')
-            return True
-        return False
-
-    def _blind(self, log_ns: int) -> set[str]:
-        """The cameras of several from which nothing trustworthy has come lately."""
-        if len(self._cameras) == 1:
-            return set()
-        limit = self._p.stale_after * 1e9
-        return {
-            name
-            for name in self._cameras
-            if name not in self._good or log_ns - self._good[name] > limit
-        }
-
-    def _forget(self, camera: str | None = None) -> None:
-        self._pipeline.reset_fusion()
-        self._alone.clear()
-        self._placed.clear()
-        for name in self._cameras if camera is None else (camera,):
-            self._sectors.forget(name)
-            self._good.pop(name, None)
+    def _unknown(self) -> GroundCells:
+        """As `nodes.grid_guard` does: where the last grid lay, from then on around the robot."""
+        own = self._p.grid_spec
+        spec, frame_id = self._covered or (own, self._p.grid_frame_id)
+        self._covered = None
+        return GroundCells(spec.unknown(), spec, frame_id, own.unknown())

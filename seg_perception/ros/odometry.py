@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import threading
 import time
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
-import numpy as np
 from builtin_interfaces.msg import Time as TimeMessage
 from nav_msgs.msg import Odometry as OdometryMessage
 from rclpy.duration import Duration
@@ -15,7 +14,7 @@ from rclpy.node import Node
 from rclpy.time import Time
 
 from seg_perception.core.errors import ExtrinsicsError, OdometryError
-from seg_perception.core.motion import Event, MotionLimits, PoseHistory, Sample
+from seg_perception.core.motion import Event, Motion, MotionLimits, PoseHistory, Sample
 from seg_perception.ros import optional
 from seg_perception.ros.extrinsics import TransformBuffer, sample_of
 from seg_perception.ros.grid_parameters import OdometryParameters
@@ -29,19 +28,6 @@ _TOLD = {
     Event.TIME_BACK: 'the stamps of odometry went back (a bag that loops?)',
     Event.GAP: 'odometry was silent for more than a second',
 }
-
-
-@dataclass(frozen=True)
-class Motion:
-    """Where the robot stood when an image was taken.
-
-    Attributes:
-        pose: float64 [4, 4], T_odom_base.
-        frame_id: of the odometry.
-    """
-
-    pose: np.ndarray
-    frame_id: str
 
 
 class Odometry:

@@ -13,6 +13,7 @@ from sensor_msgs.msg import Imu
 
 from seg_perception.core.errors import ExtrinsicsError, OdometryError
 from seg_perception.core.motion import (
+    Motion,
     MotionLimits,
     PoseHistory,
     Sample,
@@ -23,7 +24,6 @@ from seg_perception.core.motion import (
 from seg_perception.ros.extrinsics import TransformBuffer, sample_of
 from seg_perception.ros.grid_parameters import OdometryParameters
 from seg_perception.ros.messages import stamp_ns
-from seg_perception.ros.odometry import Motion
 
 _ORIGIN = (0.0, 0.0, 0.0)
 
