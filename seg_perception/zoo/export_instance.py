@@ -150,11 +150,15 @@ class DeployedMaskRcnn(nn.Module):
         return torch.floor(sides * scale).long()
 
 
-@torch.jit.script
-def _resized(pixels: torch.Tensor, size: torch.Tensor) -> torch.Tensor:
-    # A script, because tracing would keep the size of the example.
+def _resize(pixels: torch.Tensor, size: torch.Tensor) -> torch.Tensor:
     sides = [int(size[0]), int(size[1])]
     return F.interpolate(pixels[None], size=sides, mode='bilinear', align_corners=False)[0]
+
+
+with warnings.catch_warnings():
+    warnings.simplefilter('ignore', FutureWarning)
+    #: A script, because tracing would keep the size of the example.
+    _resized = torch.jit.script(_resize)
 
 
 def deploy(model: nn.Module, name: str, classes: int, options: dict | None = None) -> nn.Module:
