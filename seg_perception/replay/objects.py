@@ -7,15 +7,17 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 
-from seg_perception.core.errors import ProviderError, SourceError
+from seg_perception.core.errors import DatasetError, ProviderError, SourceError
 from seg_perception.core.instances import Region, id_image, select
 from seg_perception.core.labels import LabelSet
 from seg_perception.core.overlay import draw_objects
 from seg_perception.core.panoptic import VOID, PanopticQuality
 from seg_perception.core.results import Instances
-from seg_perception.replay.average_precision import ObjectEntries
+from seg_perception.evaluation.average_precision import ObjectEntries
+from seg_perception.evaluation.coco import Objects
 from seg_perception.replay.journal import Journal
 from seg_perception.replay.truth import FrameTruth
 from seg_perception.ros.bag_cameras import BagFrame
@@ -88,7 +90,7 @@ class ObjectRun:
         classes = len(self.labels)
         self._quality = PanopticQuality(classes + 1, range(classes))
         self._found = np.zeros(classes, np.int64)
-        self._entries = ObjectEntries()
+        self._entries = _entries()
         self._frames = self._scored = 0
         self._ms: list[float] = []
         self._last: tuple[Found, list[Region]] | None = None
@@ -146,7 +148,7 @@ class ObjectRun:
             'scored': self._scored,
             'found': self._found.tolist(),
             'quality': self._quality.counts(),
-            'entries': self._entries.to_dict(),
+            'entries': None if self._entries is None else self._entries.to_dict(),
             'ms': self._ms,
         }
 
@@ -212,7 +214,8 @@ class ObjectRun:
             return  # truth of another picture
         background = len(self.labels)
         wanted, classes_t = _true_objects(truth, self.labels, truth_labels)
-        self._entries.add(everything, wanted, classes_t)
+        if self._entries is not None:
+            self._entries.add(_objects(wanted, classes_t), everything)
         wanted = np.where(wanted == 0, _BACKGROUND, wanted)
         made = np.where(picture == 0, _BACKGROUND, picture.astype(np.int64))
         labels = found.instances.labels.tolist()
@@ -249,6 +252,29 @@ def _true_objects(
         else:
             ids[pixels] = VOID
     return ids, classes
+
+
+def _objects(ids: np.ndarray, classes: Mapping[int, int]) -> Objects:
+    """Return true objects in COCO's terms; what lies on VOID is neither right nor wrong."""
+    wanted = [(label, ids == number, False) for number, label in classes.items()]
+    if (ids == VOID).any():
+        wanted += [(label, ids == VOID, True) for label in sorted(set(classes.values()))]
+    masks = np.zeros((len(wanted), *ids.shape), np.uint8)
+    boxes = np.zeros((len(wanted), 4), np.float32)
+    for i, (_, mask, _) in enumerate(wanted):
+        masks[i] = mask
+        x, y, width, height = cv2.boundingRect(masks[i])
+        boxes[i] = x, y, x + width, y + height
+    labels = np.array([label for label, _, _ in wanted], np.int64)
+    return Objects(labels, boxes, masks, np.array([crowd for _, _, crowd in wanted], bool))
+
+
+def _entries() -> ObjectEntries | None:
+    """None where pycocotools is not installed: average precision is left out then."""
+    try:
+        return ObjectEntries()
+    except DatasetError:
+        return None
 
 
 def _tracker(p: InstanceParameters) -> Tracker | None:

@@ -14,8 +14,8 @@ from seg_perception.core.errors import ParameterError
 from seg_perception.core.grid import GridSpec
 from seg_perception.core.labels import LabelSet
 from seg_perception.core.panoptic import PanopticQuality
+from seg_perception.evaluation.average_precision import ObjectEntries
 from seg_perception.evaluation.grid import GridScores
-from seg_perception.replay.average_precision import average_precision
 from seg_perception.replay.gallery import Gallery, rank
 from seg_perception.replay.tally import Tally
 
@@ -106,7 +106,7 @@ def _objects(parts: Sequence[dict[str, Any]]) -> dict[str, Any] | None:
     things = quality.compute()['things']
     per_class = quality.per_class()
     found = [sum(part['found'][i] for part in parts) for i in range(len(names))]
-    precision = average_precision([part['entries'] for part in parts], names)
+    precision = _precision([part['entries'] for part in parts], names)
     times = [value for part in parts for value in part['ms']]
     return {
         **{key: parts[0][key] for key in ('name', 'sha256', 'provider')},
@@ -128,6 +128,16 @@ def _objects(parts: Sequence[dict[str, Any]]) -> dict[str, Any] | None:
             if found[i] or i in per_class
         ],
     }
+
+
+def _precision(parts: Sequence[dict[str, Any] | None], names: Sequence[str]) -> dict[str, Any]:
+    """COCO's AP of masks; None without true objects, or where pycocotools is not installed."""
+    known = [part for part in parts if part is not None]
+    if len(known) < len(parts) or not any(part['truth'] for part in known):
+        return {'ap': None, 'ap50': None, 'ap75': None, 'ap_per_class': {}}
+    found = ObjectEntries.joined(known).precision('segm', names)
+    figures = {key: _number(getattr(found, key)) for key in ('ap', 'ap50', 'ap75')}
+    return {**figures, 'ap_per_class': dict(found.per_class)}
 
 
 def _scores(tally: Tally) -> dict[str, Any]:
