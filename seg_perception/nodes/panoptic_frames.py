@@ -71,9 +71,16 @@ class PanopticFrames:
         except ImageError as error:
             self._health.rejected(str(error))
             return
-        self._health.clear('image')
         start = self._timing.measure('decode', start)
         result = fuse(mask, ids, things, job.labels.things, p.rules)
+        strangers = {s.label for s in result.segments} - set(range(len(job.labels.labels.classes)))
+        if strangers:
+            self._health.rejected(
+                f'the mask has the class ids {sorted(strangers)}, which its label info does not '
+                'know: mask and mask_label_info_json must come from one node'
+            )
+            return
+        self._health.clear('image')
         start = self._timing.measure('fuse', start)
         if self._closed:
             self._health.dropped()

@@ -27,6 +27,7 @@ PATIENCE = 1.0
 #: Pictures kept for the overlay: some 80 MB at 1280 x 720.
 PICTURES = 30
 _CONSEQUENCE = 'there is no panoptic map until it is back'
+_NO_OVERLAY = 'the overlay shows colours without a picture'
 #: Who is expected to publish each input.
 _PUBLISHERS = {
     'image': 'the camera',
@@ -81,7 +82,7 @@ class PanopticNode(ManagedNode):
             callback,
             reliability='reliable' if options.get('latched') else reliability,
             name=topic,
-            consequence=_CONSEQUENCE,
+            consequence=_NO_OVERLAY if topic == 'image' else _CONSEQUENCE,
             publisher=_PUBLISHERS[topic],
             **options,
         )

@@ -141,7 +141,10 @@ class Bundle:
                 return cls.load(folder / text)
         known = ', '.join(folder.name for folder in bundle_folders()) or 'none'
         looked = ', '.join(str(folder) for folder in cls.search_paths())
-        raise BundleError(f'no model bundle {text!r}; known: {known}. Looked in: {looked}')
+        raise BundleError(
+            f'no model bundle {text!r}; known: {known}. Looked in: {looked}. `seg-perception '
+            'models import` makes one from an ONNX file, `seg-perception export` from a checkpoint'
+        )
 
     @staticmethod
     def search_paths() -> list[Path]:

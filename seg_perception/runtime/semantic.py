@@ -58,7 +58,8 @@ class SemanticSegmenter:
         """
         if bundle.task != 'semantic':
             raise BundleError(
-                f'{bundle.root} is a bundle for the task {bundle.task!r}, not semantic'
+                f'{bundle.root} is a bundle for the task {bundle.task!r}, not semantic: name one '
+                'that is (`seg-perception models list`); this one is for instance_node'
             )
         self.bundle = bundle
         self.labels: LabelSet = bundle.labels

@@ -226,6 +226,10 @@ def cut(message: Image) -> None:
     message.data = message.data[:100]
 
 
+def strange_class(message: Image) -> None:
+    message.data = bytes([200]) * len(message.data)
+
+
 def no_stamp(message: Image) -> None:
     message.header = Header()
 
@@ -249,6 +253,7 @@ WRONG = [
     (wrong('mask', set_encoding('rgb8')), 'mono8'),
     (wrong('mask', cut), 'bytes of data'),
     (wrong('mask', empty), 'empty'),
+    (wrong('mask', strange_class), 'class ids [200]'),
     (wrong('instances', set_encoding('mono8')), 'mono16'),
     (wrong('instances', cut), 'bytes of data'),
     (wrong('instances', no_stamp), 'no stamp'),
