@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from seg_perception.core.errors import SourceError
+from seg_perception.core.errors import ParameterError, SourceError
 
 
 def add_commands(subparsers: argparse._SubParsersAction) -> None:
@@ -36,6 +36,8 @@ def run(args: argparse.Namespace) -> int:
 
     if args.path is not None and not args.path.exists():
         raise SourceError(f'{args.path}: no such bag or replay')
+    if not 1 <= args.port < 65535:
+        raise ParameterError(f'--port {args.port}: use one from 1 to 65534 (data: the next one)')
     title = args.path.resolve().name if args.path else 'live'
     viewer = RerunViewer(title, save=args.save, port=args.port, open_browser=not args.no_browser)
     if viewer.url:
@@ -92,6 +94,17 @@ def _bags_of(path: Path) -> list[Path]:
     """The bag itself; of a replay the bag that was read and the one that was written."""
     result = path / 'result.json'
     if not result.is_file():
+        replays = sorted(folder.parent for folder in path.glob('bags/*/result.json'))
+        if replays:
+            names = ', '.join(str(replay) for replay in replays)
+            raise SourceError(f'{path}: the replay of several bags; name one of {names}')
+        if path.is_dir() and not any(
+            f.suffix in ('.yaml', '.mcap', '.db3') for f in path.iterdir()
+        ):
+            raise SourceError(
+                f'{path}: neither a rosbag2 (metadata.yaml, .mcap or .db3) nor the output of '
+                '`seg-perception replay`'
+            )
         return [path]
     source = Path(json.loads(result.read_text(encoding='utf-8'))['asked']['bag']['path'])
     if not source.exists():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 
 import numpy as np
@@ -42,6 +43,23 @@ def test_without_the_viewer_it_says_what_to_install(monkeypatch):
 @pytest.fixture
 def rerun():
     return pytest.importorskip('rerun', reason='needs rerun-sdk: pip install rerun-sdk')
+
+
+@pytest.mark.parametrize(
+    ('made', 'arguments', 'reason'),
+    [
+        ('fleet/bags/one/result.json', ['fleet'], 'several bags; name one of .*fleet/bags/one'),
+        ('pictures/0001.png', ['pictures'], 'neither a rosbag2'),
+        ('pictures/0001.png', ['pictures', '--port', '65535'], '--port 65535'),
+    ],
+)
+def test_what_cannot_be_shown_is_told(rerun, tmp_path, capsys, made, arguments, reason):
+    (tmp_path / made).parent.mkdir(parents=True)
+    (tmp_path / made).touch()
+    where, *options = arguments
+    saved = ['--save', str(tmp_path / 'x.rrd')]
+    assert main(['view', str(tmp_path / where), *options, *saved]) == 2
+    assert re.search(reason, capsys.readouterr().err)
 
 
 def test_a_bag_becomes_a_recording(rerun, tmp_path, capsys):
