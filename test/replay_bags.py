@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from pathlib import Path
 from typing import Any
 
@@ -159,8 +160,17 @@ def payloads(bag: Path) -> dict[str, list[tuple[int, bytes]]]:
 
 def read(bag: Path, topic: str) -> list[Any]:
     """The messages of a topic, as rosbags reads them with the bag's own definitions."""
+    return _content(bag, (bag / 'metadata.yaml').stat().st_mtime_ns).get(topic, [])
+
+
+@functools.lru_cache(maxsize=2)
+def _content(bag: Path, _: int) -> dict[str, list[Any]]:
+    """All messages of a bag by topic: opening it takes longer than reading it."""
     from rosbags.highlevel import AnyReader
 
+    found: dict[str, list[Any]] = {}
     with AnyReader([bag]) as reader:
-        wanted = [c for c in reader.connections if c.topic == topic]
-        return [reader.deserialize(raw_, c.msgtype) for c, _, raw_ in reader.messages(wanted)]
+        for connection, _, raw_ in reader.messages():
+            message = reader.deserialize(raw_, connection.msgtype)
+            found.setdefault(connection.topic, []).append(message)
+    return found

@@ -182,8 +182,9 @@ def run_on_ray(
         import ray
     except ImportError as error:
         raise SourceError("--ray needs 'ray': pip install ray") from error
+    here = {'include_dashboard': False} if address == 'local' else {}
     try:
-        ray.init(address=address, log_to_driver=False, logging_level='error')
+        ray.init(address=address, log_to_driver=False, logging_level='error', **here)
     except Exception as error:  # Ray has many, by what is wrong with the address
         raise SourceError(f'no Ray cluster at {address}: {error}') from error
     try:
