@@ -28,7 +28,9 @@ CHECK_RUNS = 5
 def add_commands(subparsers: Any) -> None:
     """Register ``models`` with the main parser's sub-parsers."""
     models = subparsers.add_parser(
-        'models', help='model bundles: list, check, import', description=__doc__
+        'models',
+        help='model bundles: list, check, import',
+        description='List, check and import model bundles.',
     )
     commands = models.add_subparsers(title='commands', metavar='COMMAND', required=True)
     _add_list(commands)
