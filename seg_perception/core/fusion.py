@@ -26,7 +26,9 @@ from seg_perception.core.ground_observation import (
     EDGE,
     FREE,
     HIDDEN,
+    LEFT,
     OCCUPIED,
+    REAR,
     UNKNOWN,
     GroundObservation,
 )
@@ -71,8 +73,8 @@ class GridFusion:
     def reset(self) -> None:
         """Forget everything: all cells are unknown."""
         self._newest: float | None = None
-        self._decayed = [0.0, 0.0, 0.0]
-        self._pose = np.zeros(3)
+        self._decayed, self._faded = [0.0, 0.0, 0.0], 0.0
+        self._pose, self._taken_at = np.zeros(3), np.full(3, 1e18)
         self._corner = np.zeros(2, np.int64)  # of the window, in cells of the odometry's frame
         self._clear()
 
@@ -101,7 +103,7 @@ class GridFusion:
         if report.was_reset:
             self.reset()
         if self._newest is None:
-            self._newest, self._decayed = stamp, [stamp] * 3
+            self._newest, self._decayed, self._faded = stamp, [stamp] * 3, stamp
             self._place(pose, fresh=True)
         else:
             self._fade(stamp)
@@ -244,11 +246,16 @@ class GridFusion:
 
     def _fade(self, stamp: float) -> None:
         """Let everything decay up to a stamp, by whole steps."""
+        if 0 <= stamp - self._faded < _FADE_STEP:
+            return
+        self._faded = stamp
+        then = np.arange(256, dtype=np.uint8)
         for which, period in enumerate(self._levels.periods):
             steps = math.floor((stamp - self._decayed[which]) / period)
             self._decayed[which] += max(steps, 0) * period
             for _ in range(min(steps, _MOST_STEPS)):
-                cv2.LUT(self._cells, self._levels.faded[which], dst=self._cells)
+                then = self._levels.faded[which][then]
+        cv2.LUT(self._cells, then, dst=self._cells)
 
     def _take(self, observation: GroundObservation, pose: np.ndarray) -> None:
         rows, columns = self._reach(pose)
@@ -258,11 +265,22 @@ class GridFusion:
         size = (columns.stop - columns.start, rows.stop - rows.start)
         if min(size) <= 0:
             return
-        kinds = cv2.warpAffine(observation.kinds, to_base, size, flags=_NEAREST, borderValue=0)
+        kinds = cv2.warpAffine(observation.evidence, to_base, size, flags=_NEAREST, borderValue=0)
         if self.graded:
             self._take_cost(observation, to_base, size, part, kinds)
+        still = self._has_stayed(pose)
         cells = self._cells[part]
-        cv2.LUT(cv2.add(cells, kinds), self._levels.next, dst=cells)
+        table = self._levels.still if still else self._levels.next
+        cv2.LUT(cv2.add(cells, kinds), table, dst=cells)
+
+    def _has_stayed(self, pose: np.ndarray) -> bool:
+        """Whether the robot is where it was when it was last taken to have moved."""
+        away = pose - self._taken_at
+        turned = abs(math.remainder(away[2], math.tau))
+        if math.hypot(away[0], away[1]) < _STEP and turned < _STEP / _STEP_REACH:
+            return True
+        self._taken_at = pose
+        return False
 
     def _take_cost(
         self,
@@ -277,10 +295,10 @@ class GridFusion:
             observation.cells.view(np.uint8), to_base, size, flags=_NEAREST, borderValue=255
         ).astype(np.float32)
         cost, before = self._cost[part], cv2.LUT(self._cells[part], self._levels.taken_for)
-        known = (kinds != UNKNOWN) & (kinds != HIDDEN)
+        known = ~np.isin(kinds, (UNKNOWN, HIDDEN, REAR))
         # A cell that was not known takes the first cost it sees.
         share = np.where(before == UNKNOWN, np.float32(1), np.float32(0.3))
-        share[((kinds == FREE) | (kinds == EDGE)) & (before >= OCCUPIED)] = 0
+        share[np.isin(kinds, (FREE, EDGE, LEFT)) & (before >= OCCUPIED)] = 0
         np.copyto(cost, cost + share * (seen - cost), where=known)
 
     def _graded(self, cells: np.ndarray, cost: np.ndarray) -> np.ndarray:
@@ -302,6 +320,11 @@ _NEAREST = cv2.INTER_NEAREST | cv2.WARP_INVERSE_MAP
 _TRINARY = np.array([_UNKNOWN_CELL, _FREE_CELL, _OCCUPIED_CELL, _OCCUPIED_CELL], np.int8).view(
     np.uint8
 )
+#: m that the robot moves, or turning moves what lies that far (m) away, between two frames that
+#: count as independent evidence.
+_STEP, _STEP_REACH = 0.2, 10.0
+#: s by which decay is put off: many small steps cost more than few larger ones.
+_FADE_STEP = 0.3
 #: Steps of decay after which nothing is left.
 _MOST_STEPS = 64
 

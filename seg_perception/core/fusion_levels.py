@@ -8,6 +8,7 @@ per cell, whatever the rules are.
 
 from __future__ import annotations
 
+import itertools
 import math
 from dataclasses import dataclass
 
@@ -16,15 +17,17 @@ import numpy as np
 from seg_perception.core.fusion_options import FusionOptions
 from seg_perception.core.ground_observation import (
     EDGE,
+    EVIDENCE,
     FREE,
     HIDDEN,
-    KINDS,
+    LEFT,
     OCCUPIED,
     OCCUPIED_MOVING,
+    REAR,
     UNKNOWN,
 )
 
-_MOST_STATES = 256 // KINDS
+_MOST_STATES = 256 // EVIDENCE
 #: Steps between "just known" and "most sure" on either side: as many as fit in.
 _FINEST, _COARSEST = 16, 4
 _LEAST_STEP = 0.05
@@ -46,10 +49,11 @@ class State:
 
 @dataclass(frozen=True)
 class Levels:
-    """The states of cells and what follows what; a cell's byte is KINDS * its state's number.
+    """The states of cells and what follows what; a cell's byte is EVIDENCE * its state's number.
 
     Attributes:
-        next: uint8 [256], byte + kind of the evidence -> byte.
+        next: uint8 [256], byte + kind of the evidence -> byte, for a frame from another place
+            than those before; still: the same for one from the same place.
         faded: bytes after a step of decay of what is free, what stands and what moves:
             three of uint8 [256].
         periods: s between these steps, three.
@@ -57,7 +61,8 @@ class Levels:
     """
 
     next: np.ndarray
-    faded: tuple[np.ndarray, np.ndarray, np.ndarray]
+    still: np.ndarray
+    faded: tuple[np.ndarray, ...]
     periods: tuple[float, float, float]
     taken_for: np.ndarray
 
@@ -65,23 +70,24 @@ class Levels:
     def of(cls, options: FusionOptions) -> Levels:
         """Work them out."""
         states, steps = _finest_states(options)
-        next_, taken_for = np.zeros(256, np.uint8), np.zeros(256, np.uint8)
+        taken_for = np.zeros(256, np.uint8)
+        next_ = np.zeros((2, 256), np.uint8)
         faded = np.zeros((3, 256), np.uint8)
         for number, state in enumerate(states):
-            taken_for[KINDS * number : KINDS * (number + 1)] = state.taken_for
-            for kind in range(KINDS):
-                then = _nearest(states, state, _after(state, kind, options))
-                next_[KINDS * number + kind] = KINDS * then
+            taken_for[EVIDENCE * number : EVIDENCE * (number + 1)] = state.taken_for
+            for still, kind in itertools.product((False, True), range(EVIDENCE)):
+                then = _nearest(states, state, _after(state, kind, options, still=still))
+                next_[int(still), EVIDENCE * number + kind] = EVIDENCE * then
             for which, table in enumerate(faded):
                 mine = _decays_as(state) == which
                 then = _nearest(states, state, _fainter(state, steps, options)) if mine else number
-                table[KINDS * number] = KINDS * then
+                table[EVIDENCE * number] = EVIDENCE * then
         periods = (
             options.decay_free * steps[0],
             options.decay_static * steps[1],
             options.decay_moving * steps[1],
         )
-        return cls(next_, tuple(faded), periods, taken_for)
+        return cls(next_[0], next_[1], tuple(faded), periods, taken_for)
 
 
 def _finest_states(options: FusionOptions) -> tuple[list[State], tuple[float, float]]:
@@ -118,20 +124,26 @@ def _stay_occupied(options: FusionOptions) -> float:
     return options.hold * options.occupied_at
 
 
-def _after(state: State, kind: int, options: FusionOptions) -> State:
-    """Return what is remembered of a cell after a frame that shows it so."""
+def _after(state: State, kind: int, options: FusionOptions, *, still: bool) -> State:
+    """Return what is remembered of a cell after a frame that shows it so.
+
+    Frames from the same place err alike about where something ends: only one from another place
+    may take an obstacle back that begins right beside.
+    """
     value = state.log_odds
     moves = state.taken_for == OCCUPIED_MOVING
     if kind in (OCCUPIED, OCCUPIED_MOVING):
         # An obstacle begins from "never seen free".
         return State(min(max(value, 0.0) + options.hit, options.most), kind)
-    if kind == FREE:
-        if moves:  # where something that moves stood and ground is seen, it has gone
-            value = min(value, options.miss)
+    if kind in (FREE, LEFT):
+        if moves:  # ground is seen where it stood: it has gone, surely if it is seen close by
+            value = min(value, 0.0 if kind == LEFT else options.miss)
         value = max(value - options.miss, -_most_free(options))
     elif kind == EDGE and value <= 0:
         value = max(value - options.miss, -_most_free(options))
-    elif kind == HIDDEN and value < 0:
+    elif kind == EDGE and not still:
+        value = max(value - options.miss, 0.0)
+    elif kind in (HIDDEN, REAR) and value < 0:
         # What moves may have moved in: when seen so twice, it is free no more.
         value = max(value, -options.free_at) + (1 - options.hold) * options.free_at * 0.7
     elif kind == HIDDEN and moves:  # it came nearer and hides where it was

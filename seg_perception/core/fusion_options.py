@@ -28,14 +28,14 @@ class FusionOptions:
     """
 
     hit: float = 1.8
-    miss: float = 0.6
+    miss: float = 1.0
     most: float = 3.6
     free_at: float = 0.5
     occupied_at: float = 1.5
     hold: float = 0.4
     decay_free: float = 2.0
     decay_static: float = 8.0
-    decay_moving: float = 0.7
+    decay_moving: float = 1.0
     stale_after: float = 1.0
     time_back: float = 0.5
     max_speed: float = 70.0

@@ -80,7 +80,7 @@ class GroundProjector:
             GroundError: the pose is no rigid transform.
         """
         pose = check_pose(T_base_optical)
-        if np.allclose(pose, self._pose, rtol=0.0, atol=POSE_TOLERANCE):
+        if np.abs(pose - self._pose).max() <= POSE_TOLERANCE:
             return False
         self._pose = pose.copy()
         height = foot_height(pose, self._plane)

@@ -3,7 +3,7 @@
 What hides what is decided along bearings from the point on the ground below the camera: a thing
 hides the ground behind it on the same bearing, whatever the lens does to straight lines. So the
 mask is read at the nodes of a fan (bearings x ranges) about as dense as its pixels, and the cells
-of the grid are rectangles of nodes.
+of the grid are so many nodes around their middles.
 
 The fan and its cells depend on where the camera stands, which pixel a node shows on how it is
 turned, too. A mount that pitches and rolls changes only the latter, which is quick to renew.
@@ -19,8 +19,10 @@ import numpy as np
 
 from seg_perception.core.camera import CameraModel
 from seg_perception.core.grid import GridSpec, GroundPlane
-from seg_perception.core.ground_boxes import COARSE, CellBoxes, cell_boxes
+from seg_perception.core.ground_cells import Cells, cells_of
 
+#: Pixels are worked out for every so many nodes, and interpolated between.
+COARSE = 4
 #: Nodes at most; beyond it they are set wider apart and read more pixels each.
 _MAX_NODES = 250_000
 _PROBES = 72  # rays along the picture's width and height that the fan is laid out by
@@ -28,7 +30,7 @@ _MARGIN = 0.06  # rad by which the fan is wider than the view, so that the camer
 _FAR_STEP, _STEP, _MAX_STEP = 0.6, 1.0, 6.0  # pixels between nodes along a bearing
 _MAX_ACROSS = 2.0  # and between bearings (1 if there are not too many)
 _ACROSS, _ALONG = 1 / 1.5, 1 / 2.5  # of a cell's side: closer nodes tell nothing new
-_OVERLAP = 0.5  # rad by which a full circle overlaps itself: no cell is cut in two
+_OVERLAP = 1.0  # rad by which a full circle overlaps itself: no cell is cut in two
 
 
 @dataclass(frozen=True)
@@ -41,9 +43,10 @@ class Fan:
         bearings: float64 [nb], rad, evenly growing; may run past pi.
         ranges: float64 [nr], m, growing.
         row_step: float64 [nr], pixels from a node to the next on its bearing, about.
-        side_step: pixels from a bearing to the next, about.
+        rows_read: int64 [nr], pixels up and down that a node reads, and
+        columns_read: int64 [nr], to either side.
         rotation: float64 [3, 3], of the camera it was laid out for.
-        boxes: the cells.
+        cells: the cells.
     """
 
     origin: np.ndarray
@@ -51,15 +54,10 @@ class Fan:
     bearings: np.ndarray
     ranges: np.ndarray
     row_step: np.ndarray
-    side_step: float
+    rows_read: np.ndarray
+    columns_read: np.ndarray
     rotation: np.ndarray
-    boxes: CellBoxes
-
-    @property
-    def upright(self) -> bool:
-        """Whether bearings run up and down the picture, or nearly so."""
-        across, down, ahead = self.rotation[2]  # the picture's axes' share of the base's z
-        return abs(across) < 0.3 and abs(down) > 0.7 and abs(ahead) < 0.7
+    cells: Cells
 
     def serves(self, pose: np.ndarray, height: float) -> bool:
         """Whether the fan is good enough for another pose of the camera.
@@ -104,21 +102,36 @@ def lay_out(
     at = np.interp(np.linspace(0, steps[-1], n_ranges), steps, angles)
     ranges = height * np.tan(at)
     bearings = start + np.linspace(0, span, n_bearings)
-    origin = pose[:2, 3].copy()
-    boxes = cell_boxes(grid, origin, bearings, ranges)
-    if not boxes.cells.size:
+    origin, rotation = pose[:2, 3].copy(), pose[:3, :3].copy()
+    row_step = np.maximum(np.gradient(np.interp(at, angles, _pixels(probes, angles))), 0.1)
+    side_step = float(bearings[1] - bearings[0]) * probes.per_bearing
+    reach = _reach(row_step, side_step, upright=_is_upright(rotation))
+    shown = (reach[1].min() + 0.5) / side_step, (reach[0] + 0.5) / row_step
+    cells = cells_of(grid, origin, bearings, ranges, shown)
+    if cells is None:
         return None
-    row_step = np.gradient(np.interp(at, angles, _pixels(probes, angles)))
-    return Fan(
-        origin,
-        height,
-        bearings,
-        ranges,
-        np.maximum(row_step, 0.1),
-        float(bearings[1] - bearings[0]) * probes.per_bearing,
-        pose[:3, :3].copy(),
-        boxes,
-    )
+    return Fan(origin, height, bearings, ranges, row_step, *reach, rotation, cells)
+
+
+def _reach(
+    row_step: np.ndarray, side_step: float, *, upright: bool
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return int64 [nr] twice: pixels up and down, and to either side, that nodes must read.
+
+    So that no thin thing slips between nodes.
+    """
+    along = np.maximum(np.ceil((row_step - 1) / 2 - 0.1).astype(int), 0)
+    across = max(math.ceil((side_step - 1) / 2 - 0.1), 1)
+    if upright:
+        return along, np.full_like(along, across)
+    along = np.maximum(along, across)  # bearings run in any direction of the picture
+    return along, along
+
+
+def _is_upright(rotation: np.ndarray) -> bool:
+    """Return whether bearings run up and down the picture, or nearly so."""
+    across, down, ahead = rotation[2]  # the picture's axes' share of the base's z
+    return abs(across) < 0.3 and abs(down) > 0.7 and abs(ahead) < 0.7
 
 
 def foot_height(pose: np.ndarray, plane: GroundPlane) -> float:
@@ -133,23 +146,24 @@ def coarse_pixels(
     """Return the pixels that show every so many-th node.
 
     Returns:
-        uv float32 [.., .., 2], pixel coordinates (far outside where the lens shows none), and
-        area float32 [.., ..], square pixels that a square metre of ground at the node covers.
+        uv float32 [range, bearing, 2], pixel coordinates (far outside where the lens shows none),
+        and area float32 [range, bearing], square pixels that a square metre of ground at the node
+        covers.
     """
     b, r = fan.bearings[::COARSE], fan.ranges[::COARSE]
-    uv = project_polar(camera, pose, plane, fan.origin, b[:, None], r[None, :])
+    uv = project_polar(camera, pose, plane, fan.origin, b[None, :], r[:, None])
     return uv.astype(np.float32), _area(uv, b, r).astype(np.float32)
 
 
 def refined(fan: Fan, coarse: np.ndarray) -> np.ndarray:
-    """Return float32 [nb, nr, 2]: pixels of all nodes, interpolated between the coarse ones.
+    """Return float32 [nr, nb, 2]: pixels of all nodes, interpolated between the coarse ones.
 
     Over so few pixels that is exact to hundredths of one with any lens.
     """
     return cv2.warpAffine(
         coarse,
         np.array([[1 / COARSE, 0, 0], [0, 1 / COARSE, 0]]),
-        (len(fan.ranges), len(fan.bearings)),
+        (len(fan.bearings), len(fan.ranges)),
         flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
         borderMode=cv2.BORDER_REPLICATE,
     )
@@ -179,10 +193,10 @@ def project_polar(
 
 
 def _area(uv: np.ndarray, bearings: np.ndarray, ranges: np.ndarray) -> np.ndarray:
-    """Square pixels per square metre at the nodes [nb, nr] of a lattice of pixels."""
-    along_b, along_r = np.gradient(uv, axis=0), np.gradient(uv, axis=1)
+    """Square pixels per square metre at the nodes [nr, nb] of a lattice of pixels."""
+    along_r, along_b = np.gradient(uv, axis=0), np.gradient(uv, axis=1)
     cross = along_b[..., 0] * along_r[..., 1] - along_b[..., 1] * along_r[..., 0]
-    metres = np.gradient(bearings)[:, None] * (np.gradient(ranges) * np.maximum(ranges, 1e-6))
+    metres = np.gradient(bearings) * (np.gradient(ranges) * np.maximum(ranges, 1e-6))[:, None]
     area = np.abs(cross) / metres
     area[uv[..., 0] < -1e5] = 0
     return np.minimum(area, 1e9)

@@ -12,10 +12,13 @@ from seg_perception.core.grid import GridSpec
 
 #: Values of ``GroundObservation.kinds``. HIDDEN is unknown, too, and more: something that moves
 #: stands before it and may be standing on it, so that an older "free" no longer holds there.
-#: EDGE is free, but so close in the picture to what is not that a trembling of the camera may be
-#: all that made it so: no reason to take an obstacle back.
-UNKNOWN, FREE, OCCUPIED, OCCUPIED_MOVING, HIDDEN, EDGE = 0, 1, 2, 3, 4, 5
-KINDS = 6
+UNKNOWN, FREE, OCCUPIED, OCCUPIED_MOVING, HIDDEN = 0, 1, 2, 3, 4
+#: Two sorts of FREE in ``GroundObservation.evidence``. EDGE: so close in the picture to what is
+#: not free that a trembling of the camera may be all that made it so, which is no reason to take
+#: an obstacle back. LEFT: something that moves is seen close by, so that what stood here may be
+#: that one, gone on. And one of HIDDEN, REAR: so close behind what moves that it may end there.
+EDGE, LEFT, REAR = 5, 6, 7
+EVIDENCE = 8  # how many there are
 
 
 @dataclass(frozen=True)
@@ -49,13 +52,19 @@ class GroundObservation:
     Attributes:
         spec: the grid.
         cells: int8 [spec.height, spec.width], -1 unknown, 0 free .. 100 occupied.
-        kinds: uint8, same shape: UNKNOWN, FREE, OCCUPIED, OCCUPIED_MOVING, HIDDEN or EDGE.
+        evidence: uint8, same shape: a kind as below, EDGE, LEFT or REAR.
+        kinds: uint8, same shape: UNKNOWN, FREE, OCCUPIED, OCCUPIED_MOVING or HIDDEN.
     """
 
     spec: GridSpec
     cells: np.ndarray
-    kinds: np.ndarray
+    evidence: np.ndarray
     _find_contacts: Callable[[], Contacts] | None = field(default=None, repr=False)
+
+    @cached_property
+    def kinds(self) -> np.ndarray:
+        """What the frame says of each cell."""
+        return _KIND_OF[self.evidence]
 
     @cached_property
     def contacts(self) -> Contacts | None:
@@ -69,6 +78,10 @@ class GroundObservation:
     def unknown(cls, spec: GridSpec) -> GroundObservation:
         """Return the observation of a camera that sees nothing."""
         return cls(spec, spec.unknown(), np.zeros(spec.shape, np.uint8))
+
+
+_KIND_OF = np.arange(EVIDENCE, dtype=np.uint8)
+_KIND_OF[[EDGE, LEFT]], _KIND_OF[REAR] = FREE, HIDDEN
 
 
 def first_true(there: np.ndarray) -> np.ndarray:

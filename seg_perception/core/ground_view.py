@@ -13,32 +13,45 @@ import numpy as np
 
 from seg_perception.core.camera import CameraModel
 from seg_perception.core.grid import GridSpec, GroundPlane
-from seg_perception.core.ground_fan import Fan, coarse_pixels, refined
+from seg_perception.core.ground_fan import COARSE, Fan, coarse_pixels, refined
 from seg_perception.core.ground_observation import (
+    EDGE,
+    FREE,
     HIDDEN,
+    LEFT,
     OCCUPIED,
+    OCCUPIED_MOVING,
+    REAR,
+    UNKNOWN,
     GroundObservation,
 )
 from seg_perception.core.ground_options import ProjectionOptions
 from seg_perception.core.ground_sight import (
-    BEHIND,
+    DRIVABLE,
     FLAT,
     FOOTPRINT_CODE,
     FOOTPRINT_MOVING,
     HIDDEN_BEHIND,
     NOTHING,
-    SHADE,
+    OUTSIDE,
+    REAR_BEHIND,
     Looker,
     Sight,
     pixel_codes,
 )
 from seg_perception.core.labels import GroundTraits
 
-#: What the nodes of a cell add up to, three counts as digits of one number.
-_MISSING, _BLOCKED, _OCCUPIED = 1, 1 << 12, 1 << 24
-_DIGIT = (1 << 12) - 1
-#: The same for costs: of drivable nodes, and of occupied ones.
-_COST_DIGIT = 1 << 20
+#: Added to the worst code in a cell: it is occupied; close to what is not free; too much of it is
+#: not known.
+_IS_OCCUPIED, _NEAR_EDGE, _TOO_FEW = 16, 32, 64
+#: How much a node of a footprint counts beside one of flat ground: a contact was confirmed by its
+#: pixels already, so a part of a cell is enough.
+_FOOT_WEIGHT = 8
+#: Pixels from what is not free within which "free" may come from a trembling of the camera.
+_EDGE_PIXELS = 1.5
+#: m around something that moves within which cells out of view may be under it, and cells that
+#: it stood on may be free by its having moved.
+_REACH_UNSEEN = 1.5
 _UNSURE_COST = 50  # of what the network knows nothing about
 
 
@@ -56,13 +69,18 @@ class View:
 
     Attributes:
         grid: the cells.
-        complete: bool [V], all of a cell is in the picture and within the pixel budget.
-        pixels: float32 [V], how many pixels show a cell; 0 beyond the budget.
+        visible: uint8 [height, width], 255 where a cell is seen, within the pixel budget.
+        pixels: float64 [nr], how many pixels show a cell at each range.
     """
 
     grid: GridSpec
-    complete: np.ndarray
+    visible: np.ndarray
     pixels: np.ndarray
+    _cut: (
+        np.ndarray
+    )  # uint8, same shape as visible: _TOO_FEW where the fan does not hold all of it
+    _unseen: np.ndarray  # uint8, same shape: HIDDEN where not visible
+    _edge: int  # nodes along the bearing
     _looker: Looker
     _rows: slice
     _zones: list[_Zone]
@@ -91,21 +109,24 @@ class View:
         uv = refined(fan, coarse)
         end = camera.width - 0.5 - 1e-4, camera.height - first - 0.5 - 1e-4
         inside = cv2.inRange(uv, np.array([-0.5, -0.5 - first]), np.array(end))
-        seen = fan.boxes.sums(cv2.integral(inside)) // 255
-        near, far = (area.reshape(-1).take(fan.boxes.coarse + k, mode='clip') for k in (0, 1))
-        pixels = near + fan.boxes.beyond * (far - near)
-        pixels *= np.float32(grid.resolution**2)
-        pixels *= (pixels * np.float32(max_cells_per_pixel) >= 1) & (seen > 0)
-        if not pixels.any():
+        area *= np.float32(grid.resolution**2)
+        pixels = fan.cells.between(area, COARSE)
+        seen = fan.cells.pick(fan.cells.worst(inside)) > 0
+        seen &= pixels >= 1 / max_cells_per_pixel
+        visible = seen.view(np.uint8) * np.uint8(255)
+        if not visible.any():
             return None
-        complete = fan.boxes.covered & (seen == fan.boxes.nodes) & (pixels > 0)
         at, _ = cv2.convertMaps(  # type: ignore[call-overload]  # both maps are in the first
             uv, None, cv2.CV_16SC2, nninterpolation=True
         )
+        at = np.ascontiguousarray(at)
         return cls(
             grid,
-            complete,
-            pixels,
+            visible,
+            _typical(area, len(fan.ranges)),
+            np.where(fan.cells.covered, 0, _TOO_FEW).astype(np.uint8),
+            np.where(seen, 0, HIDDEN).astype(np.uint8),
+            math.ceil(_EDGE_PIXELS / fan.row_step.min()),
             Looker(fan, at),
             slice(first, last),
             _zones(fan, at, last - first),
@@ -114,7 +135,7 @@ class View:
     @property
     def visible_cells(self) -> int:
         """How many cells are seen, within the pixel budget."""
-        return int(np.count_nonzero(self.pixels))
+        return cv2.countNonZero(self.visible)
 
     def observe(
         self,
@@ -127,7 +148,7 @@ class View:
         trinary: bool,
     ) -> GroundObservation:
         """Decide the cells; see ``GroundProjector.observe``."""
-        rows = self._rows
+        rows, fan = self._rows, self._looker.fan
         labels, confidence = labels[rows], confidence[rows]
         codes = _codes(labels, confidence, classes, options)
         nodes = self._read(codes)
@@ -141,67 +162,95 @@ class View:
                 options.obstacle_pixels,
                 None if instances is None else instances[rows],
             )
-        boxes = self._looker.fan.boxes
-        sums = boxes.sums(cv2.integral(cv2.LUT(nodes, _WEIGHTS), sdepth=cv2.CV_64F))
-        sums = sums.astype(np.int64)
-        missing, blocked = sums & _DIGIT, sums & (_DIGIT << 12)
-        few, too_many = self._thresholds(options)
-        occupied = (sums >> 24) >= too_many
-        free = (missing <= few) & (blocked == 0)
+        kinds = self._cells(self._verdicts(nodes, options))
         if trinary:
-            values = np.where(occupied, 100, free.view(np.int8) - np.int8(1)).astype(np.int8)
+            cells = cv2.LUT(kinds, _TRINARY).view(np.int8)
         else:
-            values = self._graded(labels, confidence, classes, nodes, sight, sums, occupied, free)
-        return self._observation(nodes, sight, free, occupied, values)
+            costs = self._costs(labels, confidence, classes, nodes, sight, options)
+            cells = _graded(kinds, fan.cells.pick(costs[0]), fan.cells.pick(costs[1]))
+        find = None if sight is None else partial(sight.contacts, fan)
+        return GroundObservation(self.grid, cells, kinds, find)
+
+    def _verdicts(self, nodes: np.ndarray, options: ProjectionOptions) -> np.ndarray:
+        """Return uint8 [nr, nb], keys of ``_KIND``: what a cell at each node would be."""
+        cells = self._looker.fan.cells
+        few, enough = self._thresholds(options)
+        worst = cells.worst(nodes)
+        # What is not free within some pixels, from the cells at either side.
+        near = np.ones((2 * self._edge + 1, 3), np.uint8)
+        edge = cv2.dilate(worst, near) >= FLAT
+        occupied = cells.sums(_weights(nodes)) >= enough[:, None]
+        verdict = occupied.view(np.uint8) * np.uint8(_IS_OCCUPIED)
+        verdict += worst
+        verdict += edge.view(np.uint8) * np.uint8(_NEAR_EDGE)
+        lacking = worst == NOTHING
+        if lacking.any():
+            missing = (nodes == NOTHING).view(np.uint8)
+            for band in cells.bands:
+                if few[band.part].any():
+                    rows = few[band.part][:, None]
+                    lacking[band.part] &= band.sums(missing, around=True) > rows
+            verdict += lacking.view(np.uint8) * np.uint8(_TOO_FEW)
+        return verdict
+
+    def _cells(self, verdicts: np.ndarray) -> np.ndarray:
+        """Return uint8 [height, width]: kinds of the cells."""
+        verdicts = self._looker.fan.cells.pick(verdicts)
+        verdicts |= self._cut
+        kinds: np.ndarray = cv2.LUT(verdicts, _KIND)
+        kinds &= self.visible
+        moving = (kinds == OCCUPIED_MOVING).view(np.uint8)
+        if moving.any():
+            reach = 2 * math.ceil(_REACH_UNSEEN / self.grid.resolution) + 1
+            near: np.ndarray = cv2.dilate(moving, np.ones((reach, reach), np.uint8))
+            kinds |= near * self._unseen
+            near &= (kinds == FREE).view(np.uint8)
+            kinds += near * np.uint8(LEFT - FREE)
+        return kinds
 
     def _read(self, codes: np.ndarray) -> np.ndarray:
-        """Return uint8 [nb, nr]: the code of the pixel at each node, or what stands beside it.
-
-        What stands is seen from a pixel farther: where it meets the ground is known to a pixel
-        only, and no thin thing may slip between nodes.
-        """
+        """Return uint8 [nr, nb]: the worst code of the pixels that each node stands for."""
         pixel_at = self._looker.pixel_at
-        _, stands = cv2.threshold(codes, SHADE - 1, 0, cv2.THRESH_TOZERO)
         nodes = np.empty(pixel_at.shape[:2], np.uint8)
         for zone in self._zones:
-            near = codes[zone.rows]
-            if any(zone.reach):
-                near = cv2.dilate(near, np.ones([2 * r + 1 for r in zone.reach], np.uint8))
-            wide = [2 * max(r, 1) + 1 for r in zone.reach]
-            near = cv2.max(near, cv2.dilate(stands[zone.rows], np.ones(wide, np.uint8)))
-            nodes[:, zone.part] = _pick(near, zone.pixel_at, NOTHING)
+            wide = [2 * r + 1 for r in zone.reach]
+            near = cv2.dilate(
+                codes[zone.rows],
+                np.ones(wide, np.uint8),
+                borderType=cv2.BORDER_CONSTANT,
+                borderValue=OUTSIDE,
+            )
+            nodes[zone.part] = _pick(near, zone.pixel_at, OUTSIDE)
         return nodes
 
     def _thresholds(self, options: ProjectionOptions) -> tuple[np.ndarray, np.ndarray]:
-        """Return float32 [V]: nodes that may miss in a free cell, nodes that make it occupied."""
+        """Return uint16 [nr]: nodes that may miss in a free cell, weight of an occupied one."""
         if self._limits is None or self._limits[0] != options:
-            nodes = self._looker.fan.boxes.nodes
-            border = self._looker.fan.boxes.border
-            # What is free around a cell makes up for nothing in it.
-            few = (nodes - border) * np.float32(1 - options.free_share) + np.float32(1e-4)
-            few[~self.complete] = -1
-            enough = options.obstacle_pixels * nodes / np.maximum(self.pixels, np.float32(1e-3))
+            cells = self._looker.fan.cells
+            within = np.empty(len(cells.size))
+            for band in cells.bands:
+                within[band.part] = band.within[0] * band.within[1]
+            few = np.floor(cells.size * (1 - options.free_share) + 1e-4)
             # Half the nodes around a cell that borders on an obstacle show it, too.
-            share = nodes * np.float32(options.occupied_share) + border / 2
-            too_many = np.minimum(share, enough + border / 4)
-            too_many -= np.float32(1e-4)
-            np.maximum(too_many, np.float32(0.5), out=too_many)
-            too_many[self.pixels == 0] = np.inf
-            self._limits = options, few, too_many
+            border = np.maximum(within - cells.size, 0)
+            # A node shows what is beside it, too.
+            share = cells.size * (options.occupied_share + cells.spread) + border / 2
+            some = options.obstacle_pixels * cells.size / np.maximum(self.pixels, 1e-3)
+            enough = np.minimum(share, some + border / 4)
+            enough = np.clip(np.ceil(enough - 1e-4), 1, 60000)
+            self._limits = options, few.astype(np.uint16), enough.astype(np.uint16)
         return self._limits[1:]
 
-    def _graded(
+    def _costs(
         self,
         labels: np.ndarray,
         confidence: np.ndarray,
         classes: Classes,
         nodes: np.ndarray,
         sight: Sight | None,
-        sums: np.ndarray,
-        occupied: np.ndarray,
-        free: np.ndarray,
-    ) -> np.ndarray:
-        """Return int8 [V]: the mean cost of the pixels that decide each cell, -1 for none."""
+        options: ProjectionOptions,
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Return uint8 [nr, nb] twice: mean costs of a free and of an occupied cell there."""
         cost = cv2.LUT(labels, classes.costs).astype(np.float32)
         cost += (1 - confidence / np.float32(255)) * (_UNSURE_COST - cost)
         picture, pixel_at = np.rint(cost).astype(np.uint8), self._looker.pixel_at
@@ -210,50 +259,41 @@ class View:
             if any(zone.reach):  # the node may be flat because of a pixel beside it
                 wide = np.ones([2 * r + 1 for r in zone.reach], np.uint8)
                 dear = _pick(cv2.dilate(picture[zone.rows], wide), zone.pixel_at, 0)
-                flat = nodes[:, zone.part] == FLAT
-                at[:, zone.part] = np.where(flat, dear, at[:, zone.part])
+                at[zone.part] = np.where(nodes[zone.part] == FLAT, dear, at[zone.part])
         if sight is not None:
             # A footprint costs what stands on it, not what the picture shows beyond it.
             stands = (nodes == FOOTPRINT_CODE) | (nodes == FOOTPRINT_MOVING)
-            at = np.where(stands, classes.costs[sight.labels][:, None], at)
-        worth = cv2.multiply(at, cv2.LUT(nodes, _COST_WEIGHTS), dtype=cv2.CV_32F)
-        boxes = self._looker.fan.boxes
-        total = boxes.sums(cv2.integral(worth, sdepth=cv2.CV_64F))
-        n_blocks = np.maximum(sums >> 24, 1)
-        n_drivable = np.maximum(boxes.nodes - (sums & _DIGIT) - ((sums >> 12) & _DIGIT), 1)
-        of_blocks = np.clip(np.rint((total // _COST_DIGIT) / n_blocks), 1, 100)
-        of_ground = np.clip(np.rint((total % _COST_DIGIT) / n_drivable), 0, 99)
-        return np.where(occupied, of_blocks, np.where(free, of_ground, -1)).astype(np.int8)
-
-    def _observation(
-        self,
-        nodes: np.ndarray,
-        sight: Sight | None,
-        free: np.ndarray,
-        occupied: np.ndarray,
-        values: np.ndarray,
-    ) -> GroundObservation:
-        kinds = np.zeros(self.grid.shape, np.uint8)
-        cells = self.grid.unknown()
-        kind = free.view(np.uint8) + occupied * np.uint8(OCCUPIED)
-        if sight is not None:
-            flat, (middle, *ends) = nodes.reshape(-1), self._looker.fan.boxes.samples
-            moving = _moves(flat.take(middle))
-            # The outermost cells of what moves have it at one side only.
-            edge = np.flatnonzero(occupied & ~moving)
-            moving[edge] = _moves(flat[ends[0][edge]]) | _moves(flat[ends[1][edge]])
-            kind += occupied & moving  # OCCUPIED_MOVING is OCCUPIED + 1
-            kind += ((kind == 0) & moving) * np.uint8(HIDDEN)
-        cells.reshape(-1)[self._looker.fan.boxes.cells] = values
-        kinds.reshape(-1)[self._looker.fan.boxes.cells] = kind
-        fan = self._looker.fan
-        find = None if sight is None else partial(sight.contacts, fan)
-        return GroundObservation(self.grid, cells, kinds, find)
+            at = np.where(stands, classes.costs[sight.labels], at)
+        cells = self._looker.fan.cells
+        means = []
+        good = (nodes == DRIVABLE).view(np.uint8)
+        for weights, around, most in ((good, True, 99), (_weights(nodes), False, 100)):
+            weight = weights.astype(np.float32)
+            both = (
+                cells.sums(part, around=around, depth=cv2.CV_32F) for part in (weight * at, weight)
+            )
+            total, n = both
+            mean = np.rint(total / np.maximum(n, 1))
+            means.append(np.clip(mean, most == 100, most).astype(np.uint8))
+        return means[0], means[1]
 
 
-def _moves(nodes: np.ndarray) -> np.ndarray:
-    """Return bool [n]: what moves stands on the node, or hides it."""
-    return (nodes == FOOTPRINT_MOVING) | (nodes == HIDDEN_BEHIND)
+def _graded(kinds: np.ndarray, of_ground: np.ndarray, of_blocks: np.ndarray) -> np.ndarray:
+    """Return int8 [height, width]: the cost of each known cell, -1 of the others."""
+    values = np.full(kinds.shape, -1, np.int8)
+    free = np.isin(kinds, (FREE, EDGE, LEFT))
+    occupied = (kinds == OCCUPIED) | (kinds == OCCUPIED_MOVING)
+    np.copyto(values, of_ground.view(np.int8), where=free)
+    np.copyto(values, of_blocks.view(np.int8), where=occupied)
+    return values
+
+
+def _typical(area: np.ndarray, nr: int) -> np.ndarray:
+    """Return float64 [nr]: the median over the bearings that show anything."""
+    seen = np.where(area > 0, area, np.nan)
+    some = np.flatnonzero((area > 0).any(axis=0))
+    middle = np.nanmedian(seen[:, some], axis=0)
+    return np.interp(np.arange(nr) / COARSE, some, middle)
 
 
 class _Zone(NamedTuple):
@@ -263,7 +303,7 @@ class _Zone(NamedTuple):
         reach: rows and columns of pixels that each node reads around its own.
         part: the ranges.
         rows: of the picture that they need.
-        pixel_at: int16 [nb, ranges, 2], the nodes' pixels (u, v) in these rows.
+        pixel_at: int16 [ranges, nb, 2], the nodes' pixels (u, v) in these rows.
     """
 
     reach: tuple[int, int]
@@ -273,21 +313,13 @@ class _Zone(NamedTuple):
 
 
 def _zones(fan: Fan, pixel_at: np.ndarray, height: int) -> list[_Zone]:
-    """Split a fan by how many pixels its nodes must read.
-
-    Nodes may lie farther apart than pixels; no more than every second one across the bearings
-    is left out for that, and of what stands none.
-    """
-    along = np.ceil((fan.row_step - 1) / 2 - 0.1).astype(int)
-    across = max(math.ceil((fan.side_step - 1) / 2 - 0.75), 0)
-    along = np.maximum(along, 0)
-    if not fan.upright:  # bearings run in any direction of the picture
-        along = np.maximum(along, across)
+    """Split a fan by how many pixels its nodes read."""
+    along = fan.rows_read
     cuts = [0, *(np.flatnonzero(np.diff(along)) + 1).tolist(), len(along)]
     zones = []
     for a, b in itertools.pairwise(cuts):
         rows = int(along[a])
-        at = pixel_at[:, a:b].copy()
+        at = pixel_at[a:b].copy()
         v = at[..., 1]
         shown = v[(v >= 0) & (v < height)]
         low, high = (shown.min(), shown.max()) if shown.size else (0, 0)
@@ -296,13 +328,12 @@ def _zones(fan: Fan, pixel_at: np.ndarray, height: int) -> list[_Zone]:
         # (A row that is far outside stays outside: sums of 16 bits must not wrap around.)
         np.maximum(v, -16000, out=v)
         v -= np.int16(first)
-        reach = (rows, across if fan.upright else rows)
-        zones.append(_Zone(reach, slice(a, b), slice(first, last), at))
+        zones.append(_Zone((rows, int(fan.columns_read[a])), slice(a, b), slice(first, last), at))
     return zones
 
 
 def _pick(picture: np.ndarray, pixels: np.ndarray, outside: int) -> np.ndarray:
-    """Return uint8 [nb, nr]: the pixels (u, v) of int16 [nb, nr, 2]."""
+    """Return uint8 [nr, nb]: the pixels (u, v) of int16 [nr, nb, 2]."""
     return cv2.remap(  # type: ignore[call-overload]  # whole pixels need no second map
         picture,
         pixels,
@@ -317,24 +348,40 @@ def _codes(
     labels: np.ndarray, confidence: np.ndarray, classes: Classes, options: ProjectionOptions
 ) -> np.ndarray:
     """Return uint8 [rows, w]: what each pixel means to the ground."""
-    sure, unsure = pixel_codes(
-        classes.roles, classes.traits, classes.costs, occlusion=options.occlusion
-    )
+    sure, unsure = pixel_codes(classes.roles, classes.traits, occlusion=options.occlusion)
     least = math.ceil(options.min_confidence * 255 - 1e-9)
-    doubtful = confidence < least
     codes = cv2.LUT(labels, sure)
-    if doubtful.any():
-        np.copyto(codes, cv2.LUT(labels, unsure), where=doubtful)
+    doubtful = (confidence < least).view(np.uint8)
+    if cv2.countNonZero(doubtful):
+        cv2.copyTo(cv2.LUT(labels, unsure), doubtful, codes)
     return codes
 
 
-_WEIGHTS = np.full(256, _MISSING, np.float32)
-_WEIGHTS[:NOTHING] = 0
-_WEIGHTS[[BEHIND, HIDDEN_BEHIND]] = _BLOCKED
-_WEIGHTS[FLAT] = _BLOCKED + _OCCUPIED
-# A contact was confirmed by its pixels already: a part of a cell is enough.
-_WEIGHTS[[FOOTPRINT_CODE, FOOTPRINT_MOVING]] = _BLOCKED + 8 * _OCCUPIED
-_COST_WEIGHTS = np.zeros(256, np.float32)
-_COST_WEIGHTS[:NOTHING] = 1
-_COST_WEIGHTS[FLAT] = _COST_DIGIT
-_COST_WEIGHTS[[FOOTPRINT_CODE, FOOTPRINT_MOVING]] = 8 * _COST_DIGIT
+def _weights(nodes: np.ndarray) -> np.ndarray:
+    """Return uint8 [nr, nb]: how much each node makes a cell occupied."""
+    weights = (nodes >= FOOTPRINT_CODE).view(np.uint8) * np.uint8(_FOOT_WEIGHT)
+    weights += (nodes == FLAT).view(np.uint8)
+    return weights
+
+
+def _kind_table() -> np.ndarray:
+    """Return uint8 [256]: the kind of a cell by the worst in it and what was added to that."""
+    kinds = np.full(256, UNKNOWN, np.uint8)
+    for verdict in range(2 * _TOO_FEW):
+        worst = verdict % _IS_OCCUPIED
+        if worst >= FLAT and verdict & _IS_OCCUPIED:
+            kinds[verdict] = OCCUPIED_MOVING if worst == FOOTPRINT_MOVING else OCCUPIED
+        elif worst in (HIDDEN_BEHIND, FOOTPRINT_MOVING):
+            kinds[verdict] = HIDDEN
+        elif worst == REAR_BEHIND:
+            kinds[verdict] = REAR
+        elif worst <= NOTHING and not verdict & _TOO_FEW:
+            kinds[verdict] = EDGE if verdict & _NEAR_EDGE else FREE
+    return kinds
+
+
+_KIND = _kind_table()
+_TRINARY = np.full(256, -1, np.int8)
+_TRINARY[[FREE, EDGE, LEFT]] = 0
+_TRINARY[[OCCUPIED, OCCUPIED_MOVING]] = 100
+_TRINARY = _TRINARY.view(np.uint8)

@@ -71,7 +71,7 @@ def test_a_jump_is_reported_and_other_rates_begin_anew(pipeline):
     assert 'back' in pipeline.fuse(frame, np.eye(4), 0.0).reset
     unknown = pipeline.project(mask(255), CAMERA, AHEAD, GRID, OPTIONS)
     assert (pipeline.fuse(unknown, np.eye(4), 0.1).cells == 0).any()
-    anew = pipeline.fuse(unknown, np.eye(4), 0.2, options=FusionOptions(miss=1.0))
+    anew = pipeline.fuse(unknown, np.eye(4), 0.2, options=FusionOptions(miss=1.3))
     assert (anew.cells == -1).all()
 
 
