@@ -11,8 +11,11 @@ from seg_perception.core.errors import GroundError
 from seg_perception.core.fusion import FusionEvent, FusionOptions, GridFusion
 from seg_perception.core.grid import GridSpec
 from seg_perception.core.ground_observation import (
+    EDGE,
+    EVIDENCE,
     FREE,
     HIDDEN,
+    LEFT,
     OCCUPIED,
     OCCUPIED_MOVING,
     GroundObservation,
@@ -34,7 +37,7 @@ def shows(kind: int, where: tuple = (slice(None), slice(None)), cost: int | None
     kinds = np.zeros(SPEC.shape, np.uint8)
     kinds[where] = kind
     cells = SPEC.unknown()
-    value = {FREE: 0, OCCUPIED: 100, OCCUPIED_MOVING: 100, HIDDEN: -1, 0: -1}[kind]
+    value = {FREE: 0, EDGE: 0, LEFT: 0, OCCUPIED: 100, OCCUPIED_MOVING: 100}.get(kind, -1)
     cells[where] = value if cost is None else cost
     return GroundObservation(SPEC, cells, kinds)
 
@@ -74,6 +77,22 @@ def test_what_moves_is_let_go_sooner_than_what_stands():
     frees = [shows(FREE)] * 3
     assert after(*[shows(OCCUPIED_MOVING)] * 10, *frees) == 0
     assert after(*[shows(OCCUPIED)] * 10, *frees) == 100
+
+
+def test_where_something_moved_off_is_free_at_once_only_if_it_is_seen_close_by():
+    stood = [shows(OCCUPIED_MOVING)] * 5
+    assert after(*stood, shows(LEFT)) == 0
+    assert after(*stood, shows(FREE)) == -1, 'it may have been missed in this one frame'
+    assert after(*stood, shows(FREE), shows(FREE)) == 0
+
+
+def test_frames_from_one_place_do_not_take_back_what_begins_beside_a_free_cell():
+    assert after(*[shows(EDGE)] * 3) == 0
+    assert after(shows(OCCUPIED), *[shows(EDGE)] * 30) == 100
+    fusion = GridFusion(SPEC)
+    for i in range(10):
+        fusion.add(shows(EDGE if i else OCCUPIED), pose(0.4 * i), i / 10)
+    assert fusion.cells(pose(3.6), 0.9)[20, 5] == 0
 
 
 def test_behind_something_that_moves_an_old_free_does_not_last():
@@ -185,9 +204,9 @@ def test_a_cell_is_free_only_if_it_was_seen_free_since_it_was_last_seen_occupied
     rng = np.random.default_rng(seed)
     fusion, free_since = GridFusion(SPEC), np.zeros(SPEC.shape, bool)
     for i in range(12):
-        kinds = rng.integers(0, 5, SPEC.shape).astype(np.uint8)
+        kinds = rng.integers(0, EVIDENCE, SPEC.shape).astype(np.uint8)
         fusion.add(GroundObservation(SPEC, SPEC.unknown(), kinds), pose(), i / 20)
-        free_since |= kinds == FREE
+        free_since |= np.isin(kinds, (FREE, EDGE, LEFT))
         free_since &= (kinds != OCCUPIED) & (kinds != OCCUPIED_MOVING)
         assert not ((fusion.cells(pose(), i / 20) == 0) & ~free_since).any()
 
