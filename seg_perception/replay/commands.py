@@ -196,16 +196,24 @@ def _run_many(args: argparse.Namespace, options: Any, tasks: list, stop: Any) ->
         return run_here(options, tasks, jobs, done, stop)
 
 
+_TOLD = (
+    *('miou', 'drivable_iou', 'boundary_iou', 'agreement', 'consistency', 'flicker', 'ece'),
+    *('free_recall', 'false_free_rate', 'occupied_recall'),
+)
+
+
 def _tell(report: dict[str, Any], written: list[Path]) -> None:
     frames = report['frames']
     print(f'{frames["read"]} frames of {len(report["bags"])} bag(s)')
     for bag in report['bags']:
         for text in (*bag['damage'], *bag['warnings']):
             print(f'  {bag["name"]}: {text}')
-    names = ('miou', 'drivable_iou', 'boundary_iou', 'agreement', 'consistency', 'flicker', 'ece')
     for model in report['models']:
-        figures = [f'{n} {100 * model[n]:.2f} %' for n in names if model[n] is not None]
-        print(f'{model["name"]} on {model["provider"]}: {", ".join(figures)}')
+        figures = [f'{n} {100 * model[n]:.2f} %' for n in _TOLD if model[n] is not None]
+        if model['smear_m2'] is not None:
+            figures.append(f'smear_m2 {model["smear_m2"]:.1f}')
+        scores = ', '.join(figures) or 'no scores'
+        print(f'{model["name"]} on {model["provider"]}: {scores}')
         for text, count in model['problems'].items():
             print(f'  {count} frames: {text}')
     objects = report['objects']

@@ -99,12 +99,17 @@ def _asked(options: ReplayOptions, bag: Path) -> dict[str, Any]:
     content = {
         'bag': {'path': str(path.resolve()), 'bytes': [f.stat().st_size for f in files]},
         'options': plain,
-        'parameters': dataclasses.asdict(options.parameters()),
+        'parameters': _plain(options.parameters()),
         'version': __version__,
     }
     if options.instance_model:
-        content['instance_parameters'] = dataclasses.asdict(options.instance_parameters())
+        content['instance_parameters'] = _plain(options.instance_parameters())
     return json.loads(json.dumps(content))  # lists for tuples, as it is read back
+
+
+def _plain(parameters: Any) -> dict[str, Any]:
+    """Without what depends on how many work beside, not on the bag."""
+    return {k: v for k, v in dataclasses.asdict(parameters).items() if k != 'threads'}
 
 
 def _prepare(options: ReplayOptions, output: Path, asked: dict) -> dict[str, Any] | None:

@@ -205,6 +205,7 @@ class SharedGround:
         names = ', '.join(fault.value for fault in faults)
         update.picture = names or 'good'
         if not faults:
+            update.problems['picture'] = None  # unless it turns out to be frozen
             return True
         named = '; '.join(f'{fault.value}: {why}' for fault, why in faults.items())
         text = 'the picture is not to be believed ({}): the grid is unknown'

@@ -15,7 +15,7 @@ from seg_perception.replay.interrupt import StopOnSignal
 from seg_perception.replay.run import replay_bag
 from seg_perception.replay.summary import summarize
 
-BAGS = 7
+BAGS = 20
 
 
 @pytest.fixture(scope='module')
