@@ -28,6 +28,10 @@ FIGURES = (
     ('consistency', 'temporal consistency', 'mIoU with the mask before, carried along', True),
     ('flicker', 'flicker', 'share of visible points that change class a frame', False),
 )
+#: Those that compare between models of different classes.
+_ROLE_FIGURES = frozenset(
+    ('drivable_iou', 'obstacle_iou', 'free_recall', 'false_free_rate', 'occupied_recall')
+)
 _KINDS = {
     'worst': 'Worst frames',
     'best': 'Best frames',
@@ -67,6 +71,7 @@ def render(report: Mapping[str, Any], pictures: Mapping[str, Path]) -> str:
         charts=_charts(models) if models else {},
         series_color=charts.series_color,
         kinds=_KINDS,
+        role_figures=_ROLE_FIGURES,
         pictures=pictures,
         clock=_clock,
     )
