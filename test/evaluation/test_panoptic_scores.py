@@ -46,7 +46,9 @@ def test_the_truth_of_a_rendered_street_scores_fully(rendered_street, rendered):
     # Masks go through 112x112 cells on the way: not to the pixel, but every segment is found.
     assert found.means['all'].rq > 0.97
     assert found.means['stuff'].pq > 0.93
-    assert found.means['things'].sq > 0.8
+    # Most of the 21 cars are a few pixels high here: a pixel of outline costs them much.
+    assert found.means['things'].rq == 1
+    assert found.means['things'].sq > 0.65
     assert found.per_class['car'].tp >= 2
     assert found.per_class['road'].pq > 0.99
     assert found.images == 2
