@@ -50,7 +50,7 @@ def test_the_truth_of_a_rendered_street_scores_fully(rendered_street, rendered):
     assert found.means['things'].rq == 1
     assert found.means['things'].sq > 0.65
     assert found.per_class['car'].tp >= 2
-    assert found.per_class['road'].pq > 0.99
+    assert found.per_class['road'].pq > 0.98
     assert found.images == 2
 
 
