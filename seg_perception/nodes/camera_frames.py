@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import Any
 
@@ -45,7 +46,7 @@ class Calibration:
     problem: str = ''
 
 
-class CameraFrames:
+class CameraFrames(ABC):
     """Decodes pictures, keeps the calibration that fits them, and reports what is wrong.
 
     `handle` runs in the worker's thread, everything else in the executor's. What both touch
@@ -91,9 +92,9 @@ class CameraFrames:
     def _check_parameters(self, parameters: Any) -> None:
         """Raise what speaks against new parameters, or take what follows from them."""
 
+    @abstractmethod
     def _work(self, job: Job, frame: Frame, parameters: Any) -> bool:
         """Do the work on a picture and publish it; False when the handler closed meanwhile."""
-        raise NotImplementedError
 
     def _lost(self, header: Header) -> None:
         """Publish what a picture means that could not be read or failed."""

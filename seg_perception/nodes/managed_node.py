@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import traceback
+from abc import ABC, abstractmethod
 from typing import Any, Protocol
 
 from rclpy.clock import Clock, ClockType
@@ -61,7 +62,7 @@ class Handler(Protocol):
     def failed(self, job: Any, error: Exception) -> None: ...
 
 
-class ManagedNode(LifecycleNode):
+class ManagedNode(LifecycleNode, ABC):
     """Life cycle, parameters, worker and watch (design.ros2.org/articles/node_lifecycle).
 
     unconfigured -> configure: reads parameters, makes its parts and topics -> activate:
@@ -108,9 +109,9 @@ class ManagedNode(LifecycleNode):
 
     # --------------------------------------------------------------- hooks of each kind
 
+    @abstractmethod
     def _make(self, parameters: Any) -> None:
         """Make `_outputs`, `_handler`, `_streams`; whatever it raises fails the configure."""
-        raise NotImplementedError
 
     def _announce(self) -> None:
         """Publish at activation what is latched."""

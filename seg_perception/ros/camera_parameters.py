@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -168,7 +169,7 @@ def read_mountings(entries: tuple[str, ...], cameras: tuple[str, ...]) -> dict[s
 
 
 @dataclass(frozen=True)
-class CameraPoseParameters:
+class CameraPoseParameters(ABC):
     """Where the camera stands in the frame that the node calls its ground."""
 
     camera_pose_source: str = parameter(
@@ -239,6 +240,6 @@ class CameraPoseParameters:
         return self.mounting
 
     @property
+    @abstractmethod
     def base_frame(self) -> str:
         """The frame in which the camera's pose is given: x ahead, y left, z = 0 on the ground."""
-        raise NotImplementedError

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -112,7 +113,7 @@ class GridParameters:
 
 
 @dataclass(frozen=True)
-class OdometryParameters:
+class OdometryParameters(ABC):
     """Where the robot's motion comes from, and what it does to the camera's pose."""
 
     odometry_source: str = parameter(
@@ -179,9 +180,9 @@ class OdometryParameters:
     )
 
     @property
+    @abstractmethod
     def base_frame(self) -> str:
         """The robot's frame."""
-        raise NotImplementedError
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import urllib.error
 import urllib.request
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
@@ -287,8 +288,6 @@ def obtain(
 
 def _reach(url: str) -> None:
     """Raise OSError soon if the server of ``url`` does not answer (proxies are honoured)."""
-    try:
-        with urllib.request.urlopen(urllib.request.Request(url, method='HEAD'), timeout=TIMEOUT):
-            pass
-    except urllib.error.HTTPError:
-        pass  # it answered
+    head = urllib.request.Request(url, method='HEAD')
+    with suppress(urllib.error.HTTPError):  # also an answer
+        urllib.request.urlopen(head, timeout=TIMEOUT).close()

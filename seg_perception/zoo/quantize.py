@@ -108,9 +108,6 @@ class _Reader:
     def get_next(self) -> dict[str, np.ndarray] | None:
         return next(self._feeds, None)
 
-    def set_range(self, start_index: int, end_index: int) -> None:
-        raise NotImplementedError('calibration runs over all pictures at once')
-
 
 @contextmanager
 def _quiet() -> Iterator[None]:
