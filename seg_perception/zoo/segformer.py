@@ -75,8 +75,21 @@ class SegFormer(nn.Module):
         return _stages(self.encoder, pixels)
 
     def quarter_logits(self, pixels: torch.Tensor) -> torch.Tensor:
-        """Return float32 logits [N,classes,H/4,W/4]."""
-        return self.decode_head(self.features(pixels))
+        """Return float32 logits [N,classes,H/4,W/4].
+
+        What ``decode_head`` returns, with projections and fusing convolution multiplied into one
+        matrix a stage first, and upsampling last (see ``FoldedSegFormer``): for B0 the head is
+        most of a training step's work otherwise.
+        """
+        head = self.decode_head
+        total = None
+        for projection, share, feature in zip(
+            head.linear_projections, _shares(head), self.features(pixels), strict=True
+        ):
+            weight, bias = share @ projection.proj.weight, share @ projection.proj.bias
+            branch = F.conv2d(feature, weight[:, :, None, None], bias)
+            total = branch if total is None else total + _upsampled(branch, total)
+        return head.classifier(head.dropout(head.activation(head.batch_norm(total))))
 
     def forward(self, pixels: torch.Tensor) -> torch.Tensor:
         return F.interpolate(
@@ -110,9 +123,7 @@ class FoldedSegFormer(nn.Module):
         features = _stages(self.encoder, pixels)
         total = self.branches[0](features[0])
         for branch, feature in zip(self.branches[1:], features[1:], strict=True):
-            total = total + F.interpolate(
-                branch(feature), size=total.shape[2:], mode='bilinear', align_corners=False
-            )
+            total = total + _upsampled(branch(feature), total)
         return self.classifier(total.relu())
 
 
@@ -130,18 +141,27 @@ def fold_head(head: nn.Module) -> nn.ModuleList:
     norm = head.batch_norm
     gain = norm.weight.double() / (norm.running_var.double() + norm.eps).sqrt()
     bias = norm.bias.double() - gain * norm.running_mean.double()
-    # The head concatenates the coarsest stage first.
-    shares = head.linear_fuse.weight.double()[:, :, 0, 0].chunk(len(head.linear_projections), 1)
     branches = nn.ModuleList()
-    for projection, share in zip(head.linear_projections, reversed(shares), strict=True):
+    for projection, share in zip(head.linear_projections, _shares(head), strict=True):
         linear = projection.proj
-        share = gain[:, None] * share
+        share = gain[:, None] * share.double()
         bias += share @ linear.bias.double()
         branch = nn.Conv2d(linear.in_features, len(gain), 1, bias=not branches)
         branch.weight.copy_((share @ linear.weight.double())[:, :, None, None])
         branches.append(branch)
     branches[0].bias.copy_(bias)
     return branches
+
+
+def _shares(head: nn.Module) -> list[torch.Tensor]:
+    """Return the fusing convolution's matrices [width, width] by stage, finest first."""
+    matrix = head.linear_fuse.weight[:, :, 0, 0]
+    # The head concatenates the coarsest stage first.
+    return list(reversed(matrix.chunk(len(head.linear_projections), 1)))
+
+
+def _upsampled(feature: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
+    return F.interpolate(feature, size=like.shape[2:], mode='bilinear', align_corners=False)
 
 
 def _stages(encoder: nn.Module, pixels: torch.Tensor) -> list[torch.Tensor]:

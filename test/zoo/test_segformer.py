@@ -52,8 +52,26 @@ def test_the_wrapper_computes_what_transformers_does(model):
     pixels = torch.randn(1, 3, 64, 96)
     with torch.inference_mode():
         ours = SegFormer(theirs)
-        assert torch.equal(ours.quarter_logits(pixels), theirs(pixels).logits)
+        assert torch.allclose(ours.quarter_logits(pixels), theirs(pixels).logits, atol=1e-5)
         assert ours(pixels).shape == (1, 7, 64, 96)
+
+
+def test_it_learns_as_transformers_does():
+    """The folded head's gradients, through batch statistics, are the written-out head's."""
+    torch.manual_seed(1)
+    network = build('segformer_b0', 5, drop_path=0.0, head_dropout=0.0).train()
+    pixels = torch.randn(2, 3, 64, 96)
+    gradients = []
+    for logits in (
+        lambda: network.decode_head(network.features(pixels)),
+        lambda: network.quarter_logits(pixels),
+    ):
+        network.zero_grad()
+        logits().square().mean().backward()
+        gradients.append({n: p.grad.clone() for n, p in network.named_parameters()})
+    for name, expected in gradients[0].items():
+        scale = max(float(expected.abs().max()), 1e-3)
+        assert torch.allclose(gradients[1][name], expected, atol=1e-4 * scale), name
 
 
 def test_every_parameter_learns():
