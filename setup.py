@@ -29,7 +29,7 @@ setup(
     python_requires='>=3.10',
     # rclpy and the message packages come with ROS; the pip install names them in
     # requirements/runtime.txt, so that a ROS machine's own are never shadowed.
-    install_requires=['setuptools', 'numpy', 'PyYAML', 'tqdm'],
+    install_requires=['setuptools', 'numpy', 'numba', 'PyYAML', 'tqdm'],
     extras_require={
         'runtime': ['onnxruntime', 'openvino', 'opencv-python-headless', 'edgefirst-tracker'],
         'gpu': ['onnxruntime-gpu[cuda,cudnn]', 'opencv-python-headless', 'edgefirst-tracker'],

@@ -38,6 +38,7 @@ ONLY_IN = {
     'onnxruntime': {'runtime', 'zoo', 'training', 'evaluation'},
     'openvino': {'runtime'},
     'edgefirst': {'runtime/tracking.py'},
+    'numba': {'core/compiled.py'},
 }
 ROS_PACKAGES = {'rclpy', 'rosidl_runtime_py', 'ament_index_python', 'builtin_interfaces'}
 #: Rooms that know no message and no node. (Bags are read by `rosbags`, without ROS.)
@@ -50,7 +51,7 @@ HEAVY = {'torch', 'torchvision', 'onnx', 'timm'}
 LIGHT_ROOMS = {'core', 'runtime', 'ros', 'nodes', 'replay', ''}  # '' is the package's top: cli.py
 LAZILY_LOADED = {('runtime', 'onnx')}
 #: All that core may import besides the standard library.
-CORE_NEEDS = {'numpy', 'cv2', 'yaml'}
+CORE_NEEDS = {'numpy', 'cv2', 'yaml', 'numba'}
 
 
 def python_files(folder: Path) -> list[Path]:

@@ -19,19 +19,11 @@ import cv2
 import numpy as np
 
 from seg_perception.core.errors import GroundError
+from seg_perception.core.fusion_kernels import read_out, take, take_cost
 from seg_perception.core.fusion_levels import Levels
 from seg_perception.core.fusion_options import FusionEvent, FusionOptions, FusionReport
 from seg_perception.core.grid import GridSpec, check_pose
-from seg_perception.core.ground_observation import (
-    EDGE,
-    FREE,
-    HIDDEN,
-    LEFT,
-    OCCUPIED,
-    REAR,
-    UNKNOWN,
-    GroundObservation,
-)
+from seg_perception.core.ground_observation import OCCUPIED, UNKNOWN, GroundObservation
 
 __all__ = ['FusionEvent', 'FusionOptions', 'FusionReport', 'GridFusion']
 
@@ -132,10 +124,12 @@ class GridFusion:
             return self.spec.unknown()
         self._fade(stamp)
         to_window = np.linalg.inv(np.vstack([self._to_base(pose), (0, 0, 1)]))[:2]
-        size = (self.spec.width, self.spec.height)
-        seen = cv2.warpAffine(self._cells, to_window, size, flags=_NEAREST, borderValue=0)
+        seen = np.empty(self.spec.shape, np.uint8)
         if not self.graded:
-            return cv2.LUT(seen, self._trinary).view(np.int8)
+            read_out(self._cells, to_window, self._trinary, seen)
+            return seen.view(np.int8)
+        read_out(self._cells, to_window, _SAME, seen)
+        size = (self.spec.width, self.spec.height)
         cost = cv2.warpAffine(self._cost, to_window, size, flags=_NEAREST, borderValue=0)
         return self._graded(seen, cost)
 
@@ -230,17 +224,7 @@ class GridFusion:
         back = _turn(pose[2]).T
         first = (self._corner + 0.5) * spec.resolution - pose[:2]  # middle of cell (0, 0)
         offset = (back @ first - (spec.x_min, spec.y_min)) / spec.resolution - 0.5
-        return np.column_stack([back, offset])
-
-    def _reach(self, pose: np.ndarray) -> tuple[slice, slice]:
-        """Return the rows and columns of the window that the grid reaches."""
-        spec = self.spec
-        x, y = [spec.x_min, spec.x_max], [spec.y_min, spec.y_max]
-        corners = np.array([(a, b) for a in x for b in y]) @ _turn(pose[2]).T + pose[:2]
-        cells = corners / spec.resolution - self._corner
-        low = np.clip(np.floor(cells.min(axis=0)).astype(int), 0, self._side)
-        high = np.clip(np.ceil(cells.max(axis=0)).astype(int), 0, self._side)
-        return slice(low[1], high[1]), slice(low[0], high[0])
+        return np.ascontiguousarray(np.column_stack([back, offset]))
 
     # -- evidence ------------------------------------------------------------------------------
 
@@ -258,20 +242,18 @@ class GridFusion:
         cv2.LUT(self._cells, then, dst=self._cells)
 
     def _take(self, observation: GroundObservation, pose: np.ndarray) -> None:
-        rows, columns = self._reach(pose)
-        part = rows, columns
         to_base = self._to_base(pose)
-        to_base[:, 2] += to_base[:, :2] @ (columns.start, rows.start)
-        size = (columns.stop - columns.start, rows.stop - rows.start)
-        if min(size) <= 0:
-            return
-        kinds = cv2.warpAffine(observation.evidence, to_base, size, flags=_NEAREST, borderValue=0)
         if self.graded:
-            self._take_cost(observation, to_base, size, part, kinds)
-        still = self._has_stayed(pose)
-        cells = self._cells[part]
-        table = self._levels.still if still else self._levels.next
-        cv2.LUT(cv2.add(cells, kinds), table, dst=cells)
+            take_cost(
+                observation.evidence,
+                observation.cells,
+                to_base,
+                self._levels.taken_for,
+                self._cells,
+                self._cost,
+            )
+        table = self._levels.still if self._has_stayed(pose) else self._levels.next
+        take(observation.evidence, to_base, table, self._cells)
 
     def _has_stayed(self, pose: np.ndarray) -> bool:
         """Whether the robot is where it was when it was last taken to have moved."""
@@ -281,25 +263,6 @@ class GridFusion:
             return True
         self._taken_at = pose
         return False
-
-    def _take_cost(
-        self,
-        observation: GroundObservation,
-        to_base: np.ndarray,
-        size: tuple[int, int],
-        part: tuple[slice, slice],
-        kinds: np.ndarray,
-    ) -> None:
-        """Follow the costs that agree with what the cell is taken for."""
-        seen = cv2.warpAffine(
-            observation.cells.view(np.uint8), to_base, size, flags=_NEAREST, borderValue=255
-        ).astype(np.float32)
-        cost, before = self._cost[part], cv2.LUT(self._cells[part], self._levels.taken_for)
-        known = ~np.isin(kinds, (UNKNOWN, HIDDEN, REAR))
-        # A cell that was not known takes the first cost it sees.
-        share = np.where(before == UNKNOWN, np.float32(1), np.float32(0.3))
-        share[np.isin(kinds, (FREE, EDGE, LEFT)) & (before >= OCCUPIED)] = 0
-        np.copyto(cost, cost + share * (seen - cost), where=known)
 
     def _graded(self, cells: np.ndarray, cost: np.ndarray) -> np.ndarray:
         """Return int8, the cost of known cells."""
@@ -315,6 +278,7 @@ class GridFusion:
         return (self._cells, self._cost) if self.graded else (self._cells,)
 
 
+_SAME = np.arange(256, dtype=np.uint8)
 _NEAREST = cv2.INTER_NEAREST | cv2.WARP_INVERSE_MAP
 #: Bytes of int8 cells by what they are taken for: UNKNOWN, FREE, OCCUPIED, OCCUPIED_MOVING.
 _TRINARY = np.array([_UNKNOWN_CELL, _FREE_CELL, _OCCUPIED_CELL, _OCCUPIED_CELL], np.int8).view(

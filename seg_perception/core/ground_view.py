@@ -13,7 +13,25 @@ import numpy as np
 
 from seg_perception.core.camera import CameraModel
 from seg_perception.core.grid import GridSpec, GroundPlane
+from seg_perception.core.ground_codes import (
+    DRIVABLE,
+    FLAT,
+    FOOTPRINT_CODE,
+    FOOTPRINT_MOVING,
+    KIND,
+    TOO_FEW,
+    TRINARY,
+    pixel_codes,
+)
 from seg_perception.core.ground_fan import COARSE, Fan, coarse_pixels, refined
+from seg_perception.core.ground_kernels import (
+    decide,
+    gather,
+    judge,
+    read_nodes,
+    write_codes,
+    write_weights,
+)
 from seg_perception.core.ground_observation import (
     EDGE,
     FREE,
@@ -21,32 +39,12 @@ from seg_perception.core.ground_observation import (
     LEFT,
     OCCUPIED,
     OCCUPIED_MOVING,
-    REAR,
-    UNKNOWN,
     GroundObservation,
 )
 from seg_perception.core.ground_options import ProjectionOptions
-from seg_perception.core.ground_sight import (
-    DRIVABLE,
-    FLAT,
-    FOOTPRINT_CODE,
-    FOOTPRINT_MOVING,
-    HIDDEN_BEHIND,
-    NOTHING,
-    OUTSIDE,
-    REAR_BEHIND,
-    Looker,
-    Sight,
-    pixel_codes,
-)
+from seg_perception.core.ground_sight import Looker, Sight
 from seg_perception.core.labels import GroundTraits
 
-#: Added to the worst code in a cell: it is occupied; close to what is not free; too much of it is
-#: not known.
-_IS_OCCUPIED, _NEAR_EDGE, _TOO_FEW = 16, 32, 64
-#: How much a node of a footprint counts beside one of flat ground: a contact was confirmed by its
-#: pixels already, so a part of a cell is enough.
-_FOOT_WEIGHT = 8
 #: Pixels from what is not free within which "free" may come from a trembling of the camera.
 _EDGE_PIXELS = 1.5
 #: m around something that moves within which cells out of view may be under it, and cells that
@@ -69,17 +67,16 @@ class View:
 
     Attributes:
         grid: the cells.
-        visible: uint8 [height, width], 255 where a cell is seen, within the pixel budget.
+        seen: int32 [n], flat indices of the cells that are seen, within the pixel budget.
         pixels: float64 [nr], how many pixels show a cell at each range.
     """
 
     grid: GridSpec
-    visible: np.ndarray
+    seen: np.ndarray
     pixels: np.ndarray
-    _cut: (
-        np.ndarray
-    )  # uint8, same shape as visible: _TOO_FEW where the fan does not hold all of it
-    _unseen: np.ndarray  # uint8, same shape: HIDDEN where not visible
+    _node_of: np.ndarray  # int32 [n], flat index of each one's node
+    _cut: np.ndarray  # uint8 [n], TOO_FEW where the fan does not hold all of it
+    _unseen: np.ndarray  # uint8 [height, width], HIDDEN where not seen
     _edge: int  # nodes along the bearing
     _looker: Looker
     _rows: slice
@@ -113,29 +110,30 @@ class View:
         pixels = fan.cells.between(area, COARSE)
         seen = fan.cells.pick(fan.cells.worst(inside)) > 0
         seen &= pixels >= 1 / max_cells_per_pixel
-        visible = seen.view(np.uint8) * np.uint8(255)
-        if not visible.any():
+        if not seen.any():
             return None
         at, _ = cv2.convertMaps(  # type: ignore[call-overload]  # both maps are in the first
             uv, None, cv2.CV_16SC2, nninterpolation=True
         )
         at = np.ascontiguousarray(at)
+        column, row = fan.cells.nearest[seen].astype(np.int32).T
         return cls(
             grid,
-            visible,
+            np.flatnonzero(seen).astype(np.int32),
             _typical(area, len(fan.ranges)),
-            np.where(fan.cells.covered, 0, _TOO_FEW).astype(np.uint8),
+            row * np.int32(len(fan.bearings)) + column,
+            np.where(fan.cells.covered[seen], 0, TOO_FEW).astype(np.uint8),
             np.where(seen, 0, HIDDEN).astype(np.uint8),
             math.ceil(_EDGE_PIXELS / fan.row_step.min()),
             Looker(fan, at),
             slice(first, last),
-            _zones(fan, at, last - first),
+            _zones(fan, at, last - first, camera.width),
         )
 
     @property
     def visible_cells(self) -> int:
         """How many cells are seen, within the pixel budget."""
-        return cv2.countNonZero(self.visible)
+        return len(self.seen)
 
     def observe(
         self,
@@ -149,7 +147,8 @@ class View:
     ) -> GroundObservation:
         """Decide the cells; see ``GroundProjector.observe``."""
         rows, fan = self._rows, self._looker.fan
-        labels, confidence = labels[rows], confidence[rows]
+        labels = np.ascontiguousarray(labels[rows])
+        confidence = np.ascontiguousarray(confidence[rows])
         codes = _codes(labels, confidence, classes, options)
         nodes = self._read(codes)
         sight = None
@@ -162,45 +161,31 @@ class View:
                 options.obstacle_pixels,
                 None if instances is None else instances[rows],
             )
-        kinds = self._cells(self._verdicts(nodes, options))
+        kinds = self._kinds(nodes, options)
         if trinary:
-            cells = cv2.LUT(kinds, _TRINARY).view(np.int8)
+            cells = cv2.LUT(kinds, TRINARY).view(np.int8)
         else:
             costs = self._costs(labels, confidence, classes, nodes, sight, options)
             cells = _graded(kinds, fan.cells.pick(costs[0]), fan.cells.pick(costs[1]))
         find = None if sight is None else partial(sight.contacts, fan)
         return GroundObservation(self.grid, cells, kinds, find)
 
-    def _verdicts(self, nodes: np.ndarray, options: ProjectionOptions) -> np.ndarray:
-        """Return uint8 [nr, nb], keys of ``_KIND``: what a cell at each node would be."""
-        cells = self._looker.fan.cells
-        few, enough = self._thresholds(options)
-        worst = cells.worst(nodes)
-        # What is not free within some pixels, from the cells at either side.
-        near = np.ones((2 * self._edge + 1, 3), np.uint8)
-        edge = cv2.dilate(worst, near) >= FLAT
-        occupied = cells.sums(_weights(nodes)) >= enough[:, None]
-        verdict = occupied.view(np.uint8) * np.uint8(_IS_OCCUPIED)
-        verdict += worst
-        verdict += edge.view(np.uint8) * np.uint8(_NEAR_EDGE)
-        lacking = worst == NOTHING
-        if lacking.any():
-            missing = (nodes == NOTHING).view(np.uint8)
-            for band in cells.bands:
-                if few[band.part].any():
-                    rows = few[band.part][:, None]
-                    lacking[band.part] &= band.sums(missing, around=True) > rows
-            verdict += lacking.view(np.uint8) * np.uint8(_TOO_FEW)
-        return verdict
-
-    def _cells(self, verdicts: np.ndarray) -> np.ndarray:
+    def _kinds(self, nodes: np.ndarray, options: ProjectionOptions) -> np.ndarray:
         """Return uint8 [height, width]: kinds of the cells."""
-        verdicts = self._looker.fan.cells.pick(verdicts)
-        verdicts |= self._cut
-        kinds: np.ndarray = cv2.LUT(verdicts, _KIND)
-        kinds &= self.visible
-        moving = (kinds == OCCUPIED_MOVING).view(np.uint8)
-        if moving.any():
+        cells = self._looker.fan.cells
+        verdicts, kinds = np.empty_like(nodes), np.zeros(self.grid.shape, np.uint8)
+        judge(
+            nodes,
+            cells.along,
+            cells.across,
+            cells.along_in,
+            cells.across_in,
+            *self._thresholds(options),
+            self._edge,
+            verdicts,
+        )
+        if decide(verdicts, self._node_of, self.seen, self._cut, KIND, kinds):
+            moving = (kinds == OCCUPIED_MOVING).view(np.uint8)
             reach = 2 * math.ceil(_REACH_UNSEEN / self.grid.resolution) + 1
             near: np.ndarray = cv2.dilate(moving, np.ones((reach, reach), np.uint8))
             kinds |= near * self._unseen
@@ -210,26 +195,16 @@ class View:
 
     def _read(self, codes: np.ndarray) -> np.ndarray:
         """Return uint8 [nr, nb]: the worst code of the pixels that each node stands for."""
-        pixel_at = self._looker.pixel_at
-        nodes = np.empty(pixel_at.shape[:2], np.uint8)
+        nodes = np.empty(self._looker.pixel_at.shape[:2], np.uint8)
         for zone in self._zones:
-            wide = [2 * r + 1 for r in zone.reach]
-            near = cv2.dilate(
-                codes[zone.rows],
-                np.ones(wide, np.uint8),
-                borderType=cv2.BORDER_CONSTANT,
-                borderValue=OUTSIDE,
-            )
-            nodes[zone.part] = _pick(near, zone.pixel_at, OUTSIDE)
+            read_nodes(codes, *zone.rows, *zone.reach, zone.pixel_at, nodes[zone.part])
         return nodes
 
     def _thresholds(self, options: ProjectionOptions) -> tuple[np.ndarray, np.ndarray]:
-        """Return uint16 [nr]: nodes that may miss in a free cell, weight of an occupied one."""
+        """Return int64 [nr]: nodes that may miss in a free cell, weight of an occupied one."""
         if self._limits is None or self._limits[0] != options:
             cells = self._looker.fan.cells
-            within = np.empty(len(cells.size))
-            for band in cells.bands:
-                within[band.part] = band.within[0] * band.within[1]
+            within = (2 * cells.along_in + 1) * (2 * cells.across_in + 1)
             few = np.floor(cells.size * (1 - options.free_share) + 1e-4)
             # Half the nodes around a cell that borders on an obstacle show it, too.
             border = np.maximum(within - cells.size, 0)
@@ -237,8 +212,8 @@ class View:
             share = cells.size * (options.occupied_share + cells.spread) + border / 2
             some = options.obstacle_pixels * cells.size / np.maximum(self.pixels, 1e-3)
             enough = np.minimum(share, some + border / 4)
-            enough = np.clip(np.ceil(enough - 1e-4), 1, 60000)
-            self._limits = options, few.astype(np.uint16), enough.astype(np.uint16)
+            enough = np.maximum(np.ceil(enough - 1e-4), 1)
+            self._limits = options, few.astype(np.int64), enough.astype(np.int64)
         return self._limits[1:]
 
     def _costs(
@@ -253,26 +228,26 @@ class View:
         """Return uint8 [nr, nb] twice: mean costs of a free and of an occupied cell there."""
         cost = cv2.LUT(labels, classes.costs).astype(np.float32)
         cost += (1 - confidence / np.float32(255)) * (_UNSURE_COST - cost)
-        picture, pixel_at = np.rint(cost).astype(np.uint8), self._looker.pixel_at
-        at = _pick(picture, pixel_at, 0)
+        picture = np.rint(cost).astype(np.uint8)
+        at = np.empty_like(nodes)
         for zone in self._zones:
+            here = at[zone.part]
+            gather(picture, zone.pixel_at, 0, here)
             if any(zone.reach):  # the node may be flat because of a pixel beside it
-                wide = np.ones([2 * r + 1 for r in zone.reach], np.uint8)
-                dear = _pick(cv2.dilate(picture[zone.rows], wide), zone.pixel_at, 0)
-                at[zone.part] = np.where(nodes[zone.part] == FLAT, dear, at[zone.part])
+                dear = np.empty_like(here)
+                read_nodes(picture, *zone.rows, *zone.reach, zone.pixel_at, dear)
+                np.copyto(here, dear, where=nodes[zone.part] == FLAT)
         if sight is not None:
             # A footprint costs what stands on it, not what the picture shows beyond it.
             stands = (nodes == FOOTPRINT_CODE) | (nodes == FOOTPRINT_MOVING)
             at = np.where(stands, classes.costs[sight.labels], at)
         cells = self._looker.fan.cells
+        of_things = np.empty_like(nodes)
+        write_weights(nodes, of_things)
         means = []
-        good = (nodes == DRIVABLE).view(np.uint8)
-        for weights, around, most in ((good, True, 99), (_weights(nodes), False, 100)):
-            weight = weights.astype(np.float32)
-            both = (
-                cells.sums(part, around=around, depth=cv2.CV_32F) for part in (weight * at, weight)
-            )
-            total, n = both
+        for weights, around, most in ((nodes == DRIVABLE, True, 99), (of_things, False, 100)):
+            weight = weights.astype(np.uint16)
+            total, n = (cells.sums(part, around=around) for part in (weight * at, weight))
             mean = np.rint(total / np.maximum(n, 1))
             means.append(np.clip(mean, most == 100, most).astype(np.uint8))
         return means[0], means[1]
@@ -300,48 +275,37 @@ class _Zone(NamedTuple):
     """Some ranges of a fan, whose nodes lie equally far apart in the picture.
 
     Attributes:
-        reach: rows and columns of pixels that each node reads around its own.
+        reach: rows and columns of pixels to either side that each node reads around its own.
         part: the ranges.
-        rows: of the picture that they need.
-        pixel_at: int16 [ranges, nb, 2], the nodes' pixels (u, v) in these rows.
+        rows: the first of the picture that they need, and the one after the last.
+        pixel_at: int32 [ranges, nb], flat indices of the nodes' pixels; -1 where none is.
     """
 
     reach: tuple[int, int]
     part: slice
-    rows: slice
+    rows: tuple[int, int]
     pixel_at: np.ndarray
 
 
-def _zones(fan: Fan, pixel_at: np.ndarray, height: int) -> list[_Zone]:
+def _zones(fan: Fan, pixel_at: np.ndarray, height: int, width: int) -> list[_Zone]:
     """Split a fan by how many pixels its nodes read."""
     along = fan.rows_read
     cuts = [0, *(np.flatnonzero(np.diff(along)) + 1).tolist(), len(along)]
     zones = []
     for a, b in itertools.pairwise(cuts):
-        rows = int(along[a])
-        at = pixel_at[a:b].copy()
-        v = at[..., 1]
-        shown = v[(v >= 0) & (v < height)]
+        u, v = pixel_at[a:b, :, 0].astype(np.int32), pixel_at[a:b, :, 1].astype(np.int32)
+        inside = (v >= 0) & (v < height) & (u >= 0) & (u < width)
+        shown = v[inside]
         low, high = (shown.min(), shown.max()) if shown.size else (0, 0)
-        first = max(int(low) - rows - 1, 0)
-        last = min(int(high) + rows + 2, height)
-        # (A row that is far outside stays outside: sums of 16 bits must not wrap around.)
-        np.maximum(v, -16000, out=v)
-        v -= np.int16(first)
-        zones.append(_Zone((rows, int(fan.columns_read[a])), slice(a, b), slice(first, last), at))
+        zones.append(
+            _Zone(
+                (int(along[a]), int(fan.columns_read[a])),
+                slice(a, b),
+                (int(low), int(high) + 1),
+                np.where(inside, v * width + u, -1).astype(np.int32),
+            )
+        )
     return zones
-
-
-def _pick(picture: np.ndarray, pixels: np.ndarray, outside: int) -> np.ndarray:
-    """Return uint8 [nr, nb]: the pixels (u, v) of int16 [nr, nb, 2]."""
-    return cv2.remap(  # type: ignore[call-overload]  # whole pixels need no second map
-        picture,
-        pixels,
-        None,
-        cv2.INTER_NEAREST,
-        borderMode=cv2.BORDER_CONSTANT,
-        borderValue=outside,
-    )
 
 
 def _codes(
@@ -350,38 +314,6 @@ def _codes(
     """Return uint8 [rows, w]: what each pixel means to the ground."""
     sure, unsure = pixel_codes(classes.roles, classes.traits, occlusion=options.occlusion)
     least = math.ceil(options.min_confidence * 255 - 1e-9)
-    codes = cv2.LUT(labels, sure)
-    doubtful = (confidence < least).view(np.uint8)
-    if cv2.countNonZero(doubtful):
-        cv2.copyTo(cv2.LUT(labels, unsure), doubtful, codes)
+    codes = np.empty(labels.shape, np.uint8)
+    write_codes(labels, confidence, sure, unsure, least, codes)
     return codes
-
-
-def _weights(nodes: np.ndarray) -> np.ndarray:
-    """Return uint8 [nr, nb]: how much each node makes a cell occupied."""
-    weights = (nodes >= FOOTPRINT_CODE).view(np.uint8) * np.uint8(_FOOT_WEIGHT)
-    weights += (nodes == FLAT).view(np.uint8)
-    return weights
-
-
-def _kind_table() -> np.ndarray:
-    """Return uint8 [256]: the kind of a cell by the worst in it and what was added to that."""
-    kinds = np.full(256, UNKNOWN, np.uint8)
-    for verdict in range(2 * _TOO_FEW):
-        worst = verdict % _IS_OCCUPIED
-        if worst >= FLAT and verdict & _IS_OCCUPIED:
-            kinds[verdict] = OCCUPIED_MOVING if worst == FOOTPRINT_MOVING else OCCUPIED
-        elif worst in (HIDDEN_BEHIND, FOOTPRINT_MOVING):
-            kinds[verdict] = HIDDEN
-        elif worst == REAR_BEHIND:
-            kinds[verdict] = REAR
-        elif worst <= NOTHING and not verdict & _TOO_FEW:
-            kinds[verdict] = EDGE if verdict & _NEAR_EDGE else FREE
-    return kinds
-
-
-_KIND = _kind_table()
-_TRINARY = np.full(256, -1, np.int8)
-_TRINARY[[FREE, EDGE, LEFT]] = 0
-_TRINARY[[OCCUPIED, OCCUPIED_MOVING]] = 100
-_TRINARY = _TRINARY.view(np.uint8)

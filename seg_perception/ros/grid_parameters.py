@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from seg_perception.core.errors import GroundError, ParameterError
-from seg_perception.core.fusion import FusionOptions
+from seg_perception.core.fusion_options import FusionOptions
 from seg_perception.core.grid import GridSpec
 from seg_perception.core.image_quality import QualityLimits
 from seg_perception.ros.parameter_scheme import parameter

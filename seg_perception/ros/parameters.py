@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from seg_perception.core.errors import ParameterError
-from seg_perception.core.fusion import FusionOptions
-from seg_perception.core.ground import GroundPlane, ProjectionOptions
+from seg_perception.core.fusion_options import FusionOptions
+from seg_perception.core.grid import GroundPlane
+from seg_perception.core.ground_options import ProjectionOptions
 from seg_perception.core.labels import Role
 from seg_perception.ros.camera_parameters import (
     CameraPoseParameters,

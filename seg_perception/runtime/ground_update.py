@@ -9,9 +9,9 @@ from typing import Protocol
 import numpy as np
 
 from seg_perception.core.camera import CameraModel
-from seg_perception.core.fusion import FusionOptions
+from seg_perception.core.fusion_options import FusionOptions
 from seg_perception.core.grid import GridSpec, GroundPlane
-from seg_perception.core.ground import ProjectionOptions
+from seg_perception.core.ground_options import ProjectionOptions
 from seg_perception.core.image_quality import QualityLimits
 from seg_perception.core.motion import Motion
 from seg_perception.core.results import SemanticResult

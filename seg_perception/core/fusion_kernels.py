@@ -1,0 +1,115 @@
+"""The loops over cells by which ``fusion`` turns grids into the odometry's window and back."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from seg_perception.core.compiled import F32, F64, I8, NONE, U8, compiled, filled, given, inlined
+from seg_perception.core.ground_observation import (
+    EDGE,
+    FREE,
+    LEFT,
+    OCCUPIED,
+    OCCUPIED_MOVING,
+    UNKNOWN,
+)
+
+_BITS = 32  # of the fractions by which cells are counted
+_ONE = float(1 << _BITS)
+_FOLLOW = 0.3  # share by which a known cell's cost follows a frame's
+
+
+@inlined
+def _start(row_of, index):
+    """Return the place in the other grid of a row's first cell, in fractions of a cell."""
+    return int((row_of[1] * index + row_of[2] + 0.5) * _ONE)
+
+
+@inlined
+def _within(at, step, size, first, last):
+    """Return the part of first..last whose places ``at + i * step`` lie in 0..size cells."""
+    most = (size << _BITS) - 1
+    if step == 0:
+        return (first, last) if 0 <= at <= most else (first, first)
+    if step < 0:
+        at, step = most - at, -step
+    low = max(first, -(at // step))
+    return low, max(low, min(last, (most - at) // step + 1))
+
+
+@compiled(NONE, given(U8, 2), given(F64, 2), given(U8, 1), filled(U8, 2))
+def take(evidence, to_grid, table, window):
+    """Let each cell of the window become what the nearest cell of the grid makes of it.
+
+    Args:
+        evidence: uint8 [h, w] of the grid.
+        to_grid: float64 [2, 3], (column, row, 1) of the window -> (column, row) of the grid.
+        table: uint8 [256], window's byte + evidence -> byte.
+        window: uint8 [n, n], changed.
+    """
+    height, width = evidence.shape
+    right, down = int(to_grid[0, 0] * _ONE), int(to_grid[1, 0] * _ONE)
+    for row in range(window.shape[0]):
+        x, y = _start(to_grid[0], row), _start(to_grid[1], row)
+        low, high = _within(x, right, width, 0, window.shape[1])
+        low, high = _within(y, down, height, low, high)
+        for column in range(low, high):
+            u, v = (x + column * right) >> _BITS, (y + column * down) >> _BITS
+            window[row, column] = table[window[row, column] + evidence[v, u]]
+
+
+@compiled(
+    NONE, given(U8, 2), given(I8, 2), given(F64, 2), given(U8, 1), given(U8, 2), filled(F32, 2)
+)
+def take_cost(evidence, costs, to_grid, taken_for, window, cost):
+    """Let the window's costs follow those of the grid that agree with what a cell is taken for.
+
+    Args:
+        evidence, costs: of the grid, [h, w].
+        to_grid: as in :func:`take`.
+        taken_for: uint8 [256], what the window's bytes are taken for.
+        window, cost: [n, n], bytes before the evidence is taken, and the costs, changed.
+    """
+    height, width = evidence.shape
+    right, down = int(to_grid[0, 0] * _ONE), int(to_grid[1, 0] * _ONE)
+    for row in range(window.shape[0]):
+        x, y = _start(to_grid[0], row), _start(to_grid[1], row)
+        low, high = _within(x, right, width, 0, window.shape[1])
+        low, high = _within(y, down, height, low, high)
+        for column in range(low, high):
+            u, v = (x + column * right) >> _BITS, (y + column * down) >> _BITS
+            kind, before = evidence[v, u], taken_for[window[row, column]]
+            occupied = kind in (OCCUPIED, OCCUPIED_MOVING)
+            free = kind in (FREE, EDGE, LEFT)
+            if not occupied and (not free or before >= OCCUPIED):
+                continue
+            # A cell that was not known takes the first cost it sees.
+            share = np.float32(1.0) if before == UNKNOWN else np.float32(_FOLLOW)
+            cost[row, column] += share * (costs[v, u] - cost[row, column])
+
+
+@compiled(NONE, given(U8, 2), given(F64, 2), given(U8, 1), filled(U8, 2))
+def read_out(window, to_window, table, cells):
+    """Write what the window's nearest cells hold, by a table; the table's first outside it.
+
+    Args:
+        window: uint8 [n, n].
+        to_window: float64 [2, 3], (column, row, 1) of the grid -> (column, row) of the window.
+        table: uint8 [256].
+        cells: uint8 [h, w].
+    """
+    height, width = window.shape
+    right, down = int(to_window[0, 0] * _ONE), int(to_window[1, 0] * _ONE)
+    for row in range(cells.shape[0]):
+        x, y = _start(to_window[0], row), _start(to_window[1], row)
+        low, high = _within(x, right, width, 0, cells.shape[1])
+        low, high = _within(y, down, height, low, high)
+        if low == high:
+            low = high = 0
+        for column in range(low, high):
+            u, v = (x + column * right) >> _BITS, (y + column * down) >> _BITS
+            cells[row, column] = table[window[v, u]]
+        for column in range(low):
+            cells[row, column] = table[0]
+        for column in range(high, cells.shape[1]):
+            cells[row, column] = table[0]

@@ -1,0 +1,311 @@
+"""The loops over pixels, nodes and cells by which a mask becomes cells; see ``ground_view``.
+
+Arrays of nodes are [range, bearing]. Windows of nodes reach as many ranges and bearings to either
+side as ``along`` and ``across`` [nr] say for each range; at the fan's ends the last node counts
+for those that are not there.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from seg_perception.core.compiled import (
+    BOOL,
+    I16,
+    I32,
+    I64,
+    NONE,
+    U8,
+    U16,
+    compiled,
+    filled,
+    given,
+    inlined,
+)
+from seg_perception.core.ground_codes import (
+    BEHIND,
+    FLAT,
+    FOOTED,
+    FOOTPRINT_CODE,
+    HIDDEN_BEHIND,
+    IS_OCCUPIED,
+    NEAR_EDGE,
+    NOTHING,
+    OUTSIDE,
+    REAR_BEHIND,
+    TOO_FEW,
+)
+from seg_perception.core.ground_observation import OCCUPIED_MOVING
+
+#: How much a node of a footprint counts beside one of flat ground: a contact was confirmed by its
+#: pixels already, so a part of a cell is enough.
+_FOOT_WEIGHT = 8
+
+
+@compiled(NONE, given(U8, 2), given(U8, 2), given(U8, 1), given(U8, 1), I64, filled(U8, 2))
+def write_codes(labels, confidence, sure, unsure, least, codes):
+    """Write what each pixel means to the ground: ``sure`` or ``unsure`` of its class."""
+    for v in range(labels.shape[0]):
+        for u in range(labels.shape[1]):
+            label = labels[v, u]
+            codes[v, u] = sure[label] if confidence[v, u] >= least else unsure[label]
+
+
+@compiled(NONE, given(U8, 2), given(I32, 2), U8, filled(U8, 2))
+def gather(picture, at, outside, found):
+    """Write the pixels at these places (row * width + column), `outside` where negative."""
+    pixels = picture.reshape(-1)
+    for r in range(at.shape[0]):
+        for b in range(at.shape[1]):
+            place = at[r, b]
+            found[r, b] = outside if place < 0 else pixels[place]
+
+
+@compiled(NONE, given(U8, 2), U8, filled(I64, 1))
+def first_at_least(nodes, code, first):
+    """Write the first node of each bearing with such a code, nr where none has."""
+    nr, nb = nodes.shape
+    first[:] = nr
+    left = nb
+    for r in range(nr):
+        if left == 0:
+            break
+        for b in range(nb):
+            if nodes[r, b] >= code and first[b] == nr:
+                first[b] = r
+                left -= 1
+
+
+# (Loops over whole arrays or slices of them that share no memory: those become vector
+# instructions.)
+
+
+@inlined
+def _copy(values, found):
+    for b in range(len(found)):
+        found[b] = values[b]
+
+
+@inlined
+def _at_least(values, least):
+    for b in range(len(values)):
+        values[b] = max(values[b], least)
+
+
+@inlined
+def _greater(one, other, found):
+    """Write the greater of each two, as far as `other` goes."""
+    for b in range(len(other)):
+        found[b] = max(one[b], other[b])
+
+
+@inlined
+def _row_worst(values, r, along, across, scratch, found):
+    """Write the greatest in the windows around the nodes of a row; `scratch` is [2, nb].
+
+    (Near the fan's ends, which are outside the picture, in windows that lie a bit inwards.)
+    """
+    nr, nb = values.shape
+    now, then = scratch[0], scratch[1]
+    _copy(values[max(r - along, 0)], now)
+    for other in range(max(r - along, 0) + 1, min(r + along + 1, nr)):
+        _greater(now, values[other], then)
+        now, then = then, now
+    # Greatest of 1, 2, 4, .. nodes from each on, then of two such that overlap.
+    width, reach = 1, min(2 * across + 1, nb)
+    while 2 * width <= reach:
+        _copy(now[nb - width :], then[nb - width :])
+        _greater(now, now[width:], then)
+        now, then = then, now
+        width *= 2
+    first = reach // 2
+    _greater(now, now[reach - width : nb - width + 1], found[first:])
+    for b in range(first):
+        found[b] = found[first]
+    last = first + nb - reach
+    for b in range(last + 1, nb):
+        found[b] = found[last]
+
+
+@inlined
+def _row_sums(values, r, along, across, column, found):
+    """Write the sums over the windows around the nodes of a row; `column` [nb] is scratch."""
+    nr, nb = values.shape
+    for b in range(nb):
+        column[b] = 0
+    for other in range(r - along, r + along + 1):
+        row = values[min(max(other, 0), nr - 1)]
+        for b in range(nb):
+            column[b] += row[b]
+    reach = min(2 * across + 1, nb)
+    first, total = reach // 2, 0
+    for b in range(reach):
+        total += column[b]
+    leaving, coming, inner = column[: nb - reach], column[reach:], found[first:]
+    inner[0] = total
+    for b in range(len(coming)):
+        total += coming[b] - leaving[b]
+        inner[b + 1] = total
+    for b in range(first):
+        found[b] = inner[0]
+    for b in range(first + len(coming) + 1, nb):
+        found[b] = total
+
+
+@compiled(NONE, given(U8, 2), given(I64, 1), given(I64, 1), filled(U8, 2))
+def window_worst(values, along, across, found):
+    """Write the greatest in the window around each node."""
+    scratch = np.empty((2, values.shape[1]), np.uint8)
+    for r in range(values.shape[0]):
+        _row_worst(values, r, along[r], across[r], scratch, found[r])
+
+
+@compiled(NONE, given(U16, 2), given(I64, 1), given(I64, 1), filled(I32, 2))
+def window_sums(values, along, across, found):
+    """Write the sum over the window around each node."""
+    column = np.empty(values.shape[1], np.int32)
+    for r in range(values.shape[0]):
+        _row_sums(values, r, along[r], across[r], column, found[r])
+
+
+@compiled(NONE, given(U8, 2), I64, I64, I64, I64, given(I32, 2), filled(U8, 2))
+def read_nodes(codes, first, last, along, across, pixel_at, nodes):
+    """Write the worst code of the pixels that each node stands for.
+
+    Args:
+        codes: uint8 [h, w]; rows first..last of it are read.
+        along, across: pixels up and down, and to either side, that a node reads; what lies
+            beyond the picture's sides is OUTSIDE.
+        pixel_at: int32 [nr, nb], row * w + column of each node's pixel; -1 where none is.
+    """
+    height, width = codes.shape
+    scratch = np.empty((2, width), np.uint8)
+    near = np.empty((last - first, width), np.uint8)
+    for v in range(first, last):
+        row = near[v - first]
+        _row_worst(codes, v, along, across, scratch, row)
+        if v < along or v >= height - along:
+            _at_least(row, OUTSIDE)
+        _at_least(row[:across], OUTSIDE)
+        _at_least(row[max(width - across, 0) :], OUTSIDE)
+    pixels, start = near.reshape(-1), first * width
+    for r in range(nodes.shape[0]):
+        at, row = pixel_at[r], nodes[r]
+        for b in range(len(row)):
+            place = at[b]
+            row[b] = OUTSIDE if place < 0 else pixels[place - start]
+
+
+@compiled(NONE, filled(U8, 2), given(I16, 1), given(I16, 2), given(U8, 1))
+def mark(nodes, ends, cuts, foot):
+    """Write footprints (``foot`` [nb] their code), and that nothing is known behind them.
+
+    On each bearing: up to ``ends`` as it was, without what hangs there; up to ``cuts[0]`` the
+    footprint; up to ``cuts[1]`` REAR_BEHIND; up to ``cuts[2]`` HIDDEN_BEHIND; then BEHIND.
+    """
+    past, rear, hidden = cuts[0], cuts[1], cuts[2]
+    for r in range(nodes.shape[0]):
+        row, at = nodes[r], np.int16(r)
+        for b in range(len(row)):
+            beyond = BEHIND if at >= hidden[b] else HIDDEN_BEHIND
+            beyond = REAR_BEHIND if at < rear[b] else beyond
+            beyond = foot[b] if at < past[b] else beyond
+            before = NOTHING if row[b] >= FOOTED else row[b]
+            row[b] = before if at < ends[b] else beyond
+
+
+@compiled(NONE, given(U8, 2), filled(U8, 2))
+def write_weights(nodes, weights):
+    """Write how much each node makes a cell occupied."""
+    for r in range(nodes.shape[0]):
+        for b in range(nodes.shape[1]):
+            code = nodes[r, b]
+            weight = _FOOT_WEIGHT if code >= FOOTPRINT_CODE else 0
+            weights[r, b] = 1 if code == FLAT else weight
+
+
+@inlined
+def _add_occupied(verdicts, weights, r, along, across, enough, column, sums):
+    """Add IS_OCCUPIED to the nodes of a row around which enough says so."""
+    some = False
+    for other in range(max(r - along, 0), min(r + along + 1, len(weights))):
+        row = weights[other]
+        for b in range(len(row)):
+            some |= row[b] != 0
+    if some:
+        _row_sums(weights, r, along, across, column, sums)
+        for b in range(len(verdicts)):
+            verdicts[b] += IS_OCCUPIED if sums[b] >= enough else 0
+
+
+@inlined
+def _add_lacking(verdicts, nodes, r, along, across, few, column, sums):
+    """Add TOO_FEW to the nodes of a row in whose cells too much is not known."""
+    some = False
+    for b in range(len(verdicts)):
+        some |= verdicts[b] == NOTHING
+    if some:
+        reach = range(max(r - along, 0), min(r + along + 1, len(nodes)))
+        missing = nodes[reach.start : reach.stop] == NOTHING
+        _row_sums(missing, r - reach.start, along, across, column, sums)
+        for b in range(len(verdicts)):
+            if verdicts[b] == NOTHING and sums[b] > few:
+                verdicts[b] += TOO_FEW
+
+
+@compiled(
+    NONE,
+    given(U8, 2),
+    given(I64, 1),
+    given(I64, 1),
+    given(I64, 1),
+    given(I64, 1),
+    given(I64, 1),
+    given(I64, 1),
+    I64,
+    filled(U8, 2),
+)
+def judge(nodes, along, across, along_in, across_in, few, enough, edge, verdicts):
+    """Write what a cell at each node would be: the worst in it, and what is added to that.
+
+    Args:
+        along, across: of the windows that hold a cell; along_in, across_in: that a cell holds.
+        few: nodes of a cell that may miss in a free one; enough: weight of an occupied one.
+        edge: ranges to either side within which what is not free is near.
+    """
+    nr, nb = nodes.shape
+    weights, worst = np.empty((nr, nb), np.uint8), np.empty((nr, nb), np.uint8)
+    scratch, near = np.empty((2, nb), np.uint8), np.empty(nb, np.uint8)
+    column, sums = np.empty(nb, np.int32), np.empty(nb, np.int32)
+    write_weights(nodes, weights)
+    for r in range(nr):
+        _row_worst(nodes, r, along[r], across[r], scratch, worst[r])
+    for r in range(nr):
+        row = verdicts[r]
+        _copy(worst[r], row)
+        _add_lacking(row, nodes, r, along[r], across[r], few[r], column, sums)
+        _add_occupied(row, weights, r, along_in[r], across_in[r], enough[r], column, sums)
+        _row_worst(worst, r, edge, 1, scratch, near)
+        for b in range(nb):
+            row[b] += NEAR_EDGE if near[b] >= FLAT else 0
+
+
+@compiled(
+    BOOL, given(U8, 2), given(I32, 1), given(I32, 1), given(U8, 1), given(U8, 1), filled(U8, 2)
+)
+def decide(verdicts, node_of, cell_of, cut, kind_of, kinds):
+    """Write the kinds of the visible cells; return whether anything moves.
+
+    Args:
+        node_of, cell_of: int32 [n], flat indices of the visible cells and of their nodes; cut:
+            uint8 [n], added to the verdict.
+        kind_of: uint8 [256], kind by verdict.
+        kinds: of all cells, 0 before.
+    """
+    nodes, cells = verdicts.reshape(-1), kinds.reshape(-1)
+    moving = False
+    for i in range(len(node_of)):
+        kind = kind_of[nodes[node_of[i]] | cut[i]]
+        cells[cell_of[i]] = kind
+        moving |= kind == OCCUPIED_MOVING
+    return moving
