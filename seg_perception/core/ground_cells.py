@@ -66,13 +66,6 @@ class Cells:
             values, self.nearest, None, cv2.INTER_NEAREST, borderMode=cv2.BORDER_CONSTANT
         )
 
-    def between(self, values: np.ndarray, apart: int) -> np.ndarray:
-        """Return float32 [height, width]: values of every `apart`-th node, interpolated."""
-        at = self.middle / np.float32(apart)
-        return cv2.remap(
-            values, at[..., 0], at[..., 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
-        )
-
 
 def cells_of(
     grid: GridSpec,

@@ -145,6 +145,9 @@ def coarse_pixels(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return the pixels that show every so many-th node.
 
+    Over so few pixels, what is interpolated between them is exact to hundredths of one with any
+    lens.
+
     Returns:
         uv float32 [range, bearing, 2], pixel coordinates (far outside where the lens shows none),
         and area float32 [range, bearing], square pixels that a square metre of ground at the node
@@ -153,20 +156,6 @@ def coarse_pixels(
     b, r = fan.bearings[::COARSE], fan.ranges[::COARSE]
     uv = project_polar(camera, pose, plane, fan.origin, b[None, :], r[:, None])
     return uv.astype(np.float32), _area(uv, b, r).astype(np.float32)
-
-
-def refined(fan: Fan, coarse: np.ndarray) -> np.ndarray:
-    """Return float32 [nr, nb, 2]: pixels of all nodes, interpolated between the coarse ones.
-
-    Over so few pixels that is exact to hundredths of one with any lens.
-    """
-    return cv2.warpAffine(
-        coarse,
-        np.array([[1 / COARSE, 0, 0], [0, 1 / COARSE, 0]]),
-        (len(fan.bearings), len(fan.ranges)),
-        flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
-        borderMode=cv2.BORDER_REPLICATE,
-    )
 
 
 def project_polar(

@@ -19,15 +19,16 @@ from seg_perception.core.ground_codes import (
     FOOTPRINT_CODE,
     FOOTPRINT_MOVING,
     KIND,
-    TOO_FEW,
     TRINARY,
     pixel_codes,
 )
-from seg_perception.core.ground_fan import COARSE, Fan, coarse_pixels, refined
+from seg_perception.core.ground_fan import COARSE, Fan, coarse_pixels
 from seg_perception.core.ground_kernels import (
     decide,
+    find_seen,
     gather,
     judge,
+    place_nodes,
     read_nodes,
     write_codes,
     write_weights,
@@ -103,31 +104,40 @@ class View:
         first = int(np.clip(rows.min() - 3, 0, camera.height - 1))
         last = int(np.clip(rows.max() + 4, first + 1, camera.height))
         coarse[..., 1] -= first
-        uv = refined(fan, coarse)
-        end = camera.width - 0.5 - 1e-4, camera.height - first - 0.5 - 1e-4
-        inside = cv2.inRange(uv, np.array([-0.5, -0.5 - first]), np.array(end))
+        shape = len(fan.ranges), len(fan.bearings)
+        pixel_at, flat = np.empty((*shape, 2), np.int16), np.empty(shape, np.int32)
+        inside, reached = np.empty(shape, np.uint8), np.empty((shape[0], 2), np.int32)
+        place_nodes(coarse, COARSE, last - first, camera.width, pixel_at, flat, inside, reached)
         area *= np.float32(grid.resolution**2)
-        pixels = fan.cells.between(area, COARSE)
-        seen = fan.cells.pick(fan.cells.worst(inside)) > 0
-        seen &= pixels >= 1 / max_cells_per_pixel
-        if not seen.any():
-            return None
-        at, _ = cv2.convertMaps(  # type: ignore[call-overload]  # both maps are in the first
-            uv, None, cv2.CV_16SC2, nninterpolation=True
+        cells, size = fan.cells, grid.width * grid.height
+        cell_of, node_of = np.empty(size, np.int32), np.empty(size, np.int32)
+        cut = np.empty(size, np.uint8)
+        n = find_seen(
+            cells.worst(inside),
+            area,
+            cells.middle,
+            cells.covered,
+            COARSE,
+            1 / max_cells_per_pixel,
+            cell_of,
+            node_of,
+            cut,
         )
-        at = np.ascontiguousarray(at)
-        column, row = fan.cells.nearest[seen].astype(np.int32).T
+        if not n:
+            return None
+        unseen = np.full(size, HIDDEN, np.uint8)
+        unseen[cell_of[:n]] = 0
         return cls(
             grid,
-            np.flatnonzero(seen).astype(np.int32),
+            cell_of[:n],
             _typical(area, len(fan.ranges)),
-            row * np.int32(len(fan.bearings)) + column,
-            np.where(fan.cells.covered[seen], 0, TOO_FEW).astype(np.uint8),
-            np.where(seen, 0, HIDDEN).astype(np.uint8),
+            node_of[:n],
+            cut[:n],
+            unseen.reshape(grid.shape),
             math.ceil(_EDGE_PIXELS / fan.row_step.min()),
-            Looker(fan, at),
+            Looker(fan, pixel_at),
             slice(first, last),
-            _zones(fan, at, last - first, camera.width),
+            _zones(fan, flat, reached),
         )
 
     @property
@@ -265,9 +275,10 @@ def _graded(kinds: np.ndarray, of_ground: np.ndarray, of_blocks: np.ndarray) -> 
 
 def _typical(area: np.ndarray, nr: int) -> np.ndarray:
     """Return float64 [nr]: the median over the bearings that show anything."""
-    seen = np.where(area > 0, area, np.nan)
-    some = np.flatnonzero((area > 0).any(axis=0))
-    middle = np.nanmedian(seen[:, some], axis=0)
+    ordered = np.sort(area, axis=1)
+    unseen = np.count_nonzero(ordered <= 0, axis=1)
+    some = np.flatnonzero(unseen < ordered.shape[1])
+    middle = ordered[some, (unseen[some] + ordered.shape[1]) // 2]
     return np.interp(np.arange(nr) / COARSE, some, middle)
 
 
@@ -287,24 +298,17 @@ class _Zone(NamedTuple):
     pixel_at: np.ndarray
 
 
-def _zones(fan: Fan, pixel_at: np.ndarray, height: int, width: int) -> list[_Zone]:
-    """Split a fan by how many pixels its nodes read."""
+def _zones(fan: Fan, flat: np.ndarray, reached: np.ndarray) -> list[_Zone]:
+    """Split a fan by how many pixels its nodes read; see ``place_nodes`` for the arrays."""
     along = fan.rows_read
     cuts = [0, *(np.flatnonzero(np.diff(along)) + 1).tolist(), len(along)]
     zones = []
     for a, b in itertools.pairwise(cuts):
-        u, v = pixel_at[a:b, :, 0].astype(np.int32), pixel_at[a:b, :, 1].astype(np.int32)
-        inside = (v >= 0) & (v < height) & (u >= 0) & (u < width)
-        shown = v[inside]
-        low, high = (shown.min(), shown.max()) if shown.size else (0, 0)
-        zones.append(
-            _Zone(
-                (int(along[a]), int(fan.columns_read[a])),
-                slice(a, b),
-                (int(low), int(high) + 1),
-                np.where(inside, v * width + u, -1).astype(np.int32),
-            )
-        )
+        low, high = reached[a:b].T
+        some = high > low
+        rows = (int(low[some].min()), int(high.max())) if some.any() else (0, 0)
+        reach = int(along[a]), int(fan.columns_read[a])
+        zones.append(_Zone(reach, slice(a, b), rows, flat[a:b]))
     return zones
 
 
