@@ -28,6 +28,7 @@ from seg_perception.core.ground_observation import (
     HIDDEN,
     LEFT,
     OCCUPIED,
+    OCCUPIED_MOVING,
     REAR,
     UNKNOWN,
     GroundObservation,
@@ -296,8 +297,10 @@ class GridFusion:
         ).astype(np.float32)
         cost, before = self._cost[part], cv2.LUT(self._cells[part], self._levels.taken_for)
         known = ~np.isin(kinds, (UNKNOWN, HIDDEN, REAR))
-        # A cell that was not known takes the first cost it sees.
-        share = np.where(before == UNKNOWN, np.float32(1), np.float32(0.3))
+        # A cell that was not known takes the first cost it sees, one that was free an obstacle's.
+        blocks = (kinds == OCCUPIED) | (kinds == OCCUPIED_MOVING)
+        fresh = (before == UNKNOWN) | (blocks & (before == FREE))
+        share = np.where(fresh, np.float32(1), np.float32(0.3))
         share[np.isin(kinds, (FREE, EDGE, LEFT)) & (before >= OCCUPIED)] = 0
         np.copyto(cost, cost + share * (seen - cost), where=known)
 

@@ -315,6 +315,15 @@ def test_costs_are_kept_where_asked_for():
     assert (fusion.cells(pose(), 0.8)[20:] >= 99).all()
 
 
+@pytest.mark.parametrize('kind', [OCCUPIED, OCCUPIED_MOVING])
+def test_a_fresh_obstacle_costs_what_it_costs_in_its_first_frame(kind):
+    fusion = GridFusion(SPEC, graded=True)
+    for i in range(20):
+        fusion.add(shows(FREE), pose(), i / 30)
+    fusion.add(shows(kind), pose(), 0.7)
+    assert (fusion.cells(pose(), 0.7) == 100).all()
+
+
 @settings(max_examples=30, deadline=None)
 @given(seed=st.integers(0, 2**32 - 1))
 def test_a_cell_is_free_only_if_it_was_seen_free_since_it_was_last_seen_occupied(seed):
