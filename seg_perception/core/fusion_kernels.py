@@ -83,8 +83,9 @@ def take_cost(evidence, costs, to_grid, taken_for, window, cost):
             free = kind in (FREE, EDGE, LEFT)
             if not occupied and (not free or before >= OCCUPIED):
                 continue
-            # A cell that was not known takes the first cost it sees.
-            share = np.float32(1.0) if before == UNKNOWN else np.float32(_FOLLOW)
+            # A cell that was not known takes the first cost it sees, a free one an obstacle's.
+            fresh = before == UNKNOWN or (occupied and before == FREE)
+            share = np.float32(1.0) if fresh else np.float32(_FOLLOW)
             cost[row, column] += share * (costs[v, u] - cost[row, column])
 
 

@@ -18,6 +18,8 @@ from seg_perception.core.ground_observation import (
     LEFT,
     OCCUPIED,
     OCCUPIED_MOVING,
+    REAR,
+    UNKNOWN,
     GroundObservation,
 )
 
@@ -93,6 +95,121 @@ def test_frames_from_one_place_do_not_take_back_what_begins_beside_a_free_cell()
     for i in range(10):
         fusion.add(shows(EDGE if i else OCCUPIED), pose(0.4 * i), i / 10)
     assert fusion.cells(pose(3.6), 0.9)[20, 5] == 0
+
+
+def trembling(kinds: tuple[int, ...], frames: int, seed: int = 0) -> list[GroundObservation]:
+    """Frames in each of which each cell shows any of some kinds; which, differs by the cell."""
+    rng = np.random.default_rng(seed)
+    often = rng.uniform(0.1, 0.9, SPEC.shape)
+    seen = []
+    for _ in range(frames):
+        first = rng.random(SPEC.shape) < often
+        evidence = np.where(first, kinds[0], rng.choice(kinds[1:], SPEC.shape))
+        seen.append(GroundObservation(SPEC, SPEC.unknown(), evidence.astype(np.uint8)))
+    return seen
+
+
+@pytest.mark.parametrize(
+    ('kinds', 'settles_as'),
+    [
+        ((EDGE, OCCUPIED_MOVING), {100}),  # its near side
+        ((REAR, OCCUPIED_MOVING), {100, -1}),  # its far side
+        ((HIDDEN, OCCUPIED_MOVING), {100, -1}),
+        ((EDGE, HIDDEN, OCCUPIED_MOVING), {100, -1, 0}),  # a corner
+        ((EDGE, HIDDEN), {0, -1}),
+        ((UNKNOWN, OCCUPIED), {100}),  # about the last that a pixel is fine enough for
+        ((EDGE, OCCUPIED), {100}),
+    ],
+)
+def test_what_trembles_before_a_robot_that_stands_settles(kinds, settles_as):
+    fusion, last, changed = GridFusion(SPEC), None, []
+    for i, observation in enumerate(trembling(kinds, 40)):
+        fusion.add(observation, pose(), i / 10)
+        cells = fusion.cells(pose(), i / 10)
+        changed.append(0.0 if last is None else (cells != last).mean())
+        last = cells
+    assert np.mean(changed[10:]) < 0.04
+    assert set(np.unique(last)) <= settles_as
+
+
+@pytest.mark.parametrize('kind', [OCCUPIED, OCCUPIED_MOVING])
+def test_an_obstacle_shows_in_its_first_frame_whatever_was_seen_before(kind):
+    fusion = GridFusion(SPEC)
+    seen = [trembling(tuple(range(EVIDENCE)), 4, seed) for seed in range(6)]
+    for i, observation in enumerate([frame for frames in seen for frame in frames]):
+        fusion.add(observation, pose(), i / 10)
+        now = i / 10 + 0.05
+        fusion.add(shows(kind, (slice(i % 2, None, 2),)), pose(), now)
+        assert (fusion.cells(pose(), now)[i % 2 :: 2] == 100).all()
+
+
+@pytest.mark.parametrize('other', [EDGE, HIDDEN, REAR, LEFT, UNKNOWN])
+@pytest.mark.parametrize('kind', [OCCUPIED, OCCUPIED_MOVING])
+@pytest.mark.parametrize('ground', [FREE, LEFT])
+def test_what_trembled_and_moved_off_is_soon_free(kind, other, ground):
+    fusion = GridFusion(SPEC)
+    seen = [*trembling((kind, other), 30), *[shows(ground)] * 6]
+    for i, observation in enumerate(seen):
+        fusion.add(observation, pose(), i / 10)
+    assert (fusion.cells(pose(), 3.5) == 0).all()
+
+
+@pytest.mark.parametrize(
+    'options',
+    [
+        {},
+        {'hold': 1.0},
+        {'hold': 0.1, 'most': 10.0},
+        {'miss': 0.4, 'free_at': 0.9},
+        {'hit': 1.5, 'most': 1.5, 'free_at': 0.1},
+    ],
+)
+def test_no_option_makes_a_cell_stick(options):
+    fusion = GridFusion(SPEC, FusionOptions(**options))
+    last = trembling(tuple(range(EVIDENCE)), 30)
+    # Half of the cells are seen free from here on, the other half not at all.
+    last += [shows(FREE, (slice(None), slice(20)))] * 70
+    for i, observation in enumerate(last):
+        fusion.add(observation, pose(), i / 10)
+    assert (fusion.cells(pose(), 9.9)[:, :20] == 0).all()
+    for i in range(100, 800):
+        fusion.add(shows(UNKNOWN), pose(), i / 10)
+    assert (fusion.cells(pose(), 79.9) == -1).all()
+
+
+def test_what_came_back_to_where_it_was_has_not_moved():
+    stood = [shows(OCCUPIED_MOVING), shows(LEFT), shows(OCCUPIED_MOVING)]
+    assert after(*stood, shows(LEFT)) == 100
+    assert after(*stood, *[shows(LEFT)] * 6) == 0
+    # Another thing, much later, is another thing.
+    assert after(*stood[:2], *[shows(FREE)] * 90, *stood[2:], shows(LEFT)) == 0
+
+
+def test_an_outline_is_no_reason_to_doubt_once_the_robot_has_moved():
+    fusion = GridFusion(SPEC)
+    for i in range(20):
+        fusion.add(shows(EDGE if i % 4 else OCCUPIED_MOVING), pose(), i / 10)
+        assert fusion.cells(pose(), i / 10)[CELL] == 100
+    for i in range(4):
+        fusion.add(shows(EDGE), pose(0.4 + 0.4 * i), 2 + i / 10)
+    assert fusion.cells(pose(1.6), 2.3)[20, 5] == 0
+
+
+def test_ground_that_was_hidden_is_not_free_by_an_edge_that_trembles():
+    hidden = [shows(HIDDEN)] * 5
+    assert after(*hidden, shows(EDGE)) == -1
+    assert after(*hidden, shows(EDGE), shows(FREE)) == 0
+    assert after(*hidden, *[shows(EDGE)] * 100) == 0, 'what hid it has gone'
+
+
+def test_what_trembled_is_no_sooner_free_than_the_options_say():
+    slow = FusionOptions(miss=0.4, free_at=0.9)
+    stood = [shows(OCCUPIED_MOVING), shows(EDGE)]
+    assert [after(*stood, *[shows(FREE)] * n, options=slow) for n in range(5)] == [
+        *[100, 100],
+        *[-1, -1],
+        0,
+    ]
 
 
 def test_behind_something_that_moves_an_old_free_does_not_last():
@@ -196,6 +313,15 @@ def test_costs_are_kept_where_asked_for():
     for i in range(20):
         fusion.add(shows(OCCUPIED, (slice(20, 40),), 100), pose(), 0.1 + i / 30)
     assert (fusion.cells(pose(), 0.8)[20:] >= 99).all()
+
+
+@pytest.mark.parametrize('kind', [OCCUPIED, OCCUPIED_MOVING])
+def test_a_fresh_obstacle_costs_what_it_costs_in_its_first_frame(kind):
+    fusion = GridFusion(SPEC, graded=True)
+    for i in range(20):
+        fusion.add(shows(FREE), pose(), i / 30)
+    fusion.add(shows(kind), pose(), 0.7)
+    assert (fusion.cells(pose(), 0.7) == 100).all()
 
 
 @settings(max_examples=30, deadline=None)
