@@ -14,6 +14,7 @@ already. Stamps are seconds of the pictures' clock.
 from __future__ import annotations
 
 import math
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -32,6 +33,24 @@ _MARGIN = 16
 #: m and rad that odometry's samples may differ without any time having passed.
 _JUMP, _TURN = 0.5, 0.2
 _UNKNOWN_CELL, _FREE_CELL, _OCCUPIED_CELL = -1, 0, 100
+
+
+class _Planar(NamedTuple):
+    """A pose in the plane, m and rad."""
+
+    x: float
+    y: float
+    yaw: float
+
+    def out(self, x: float, y: float) -> tuple[float, float]:
+        """Return where a point of the robot's frame lies."""
+        c, s = math.cos(self.yaw), math.sin(self.yaw)
+        return c * x - s * y + self.x, s * x + c * y + self.y
+
+    def away_from(self, other: _Planar) -> tuple[float, float]:
+        """Return how far another pose lies away, and how far it is turned."""
+        turned = abs(math.remainder(self.yaw - other.yaw, math.tau))
+        return math.hypot(self.x - other.x, self.y - other.y), turned
 
 
 class GridFusion:
@@ -66,8 +85,8 @@ class GridFusion:
         """Forget everything: all cells are unknown."""
         self._newest: float | None = None
         self._decayed, self._faded = [0.0, 0.0, 0.0], 0.0
-        self._pose, self._taken_at = np.zeros(3), np.full(3, 1e18)
-        self._corner = np.zeros(2, np.int64)  # of the window, in cells of the odometry's frame
+        self._pose, self._taken_at = _Planar(0.0, 0.0, 0.0), _Planar(1e18, 1e18, 0.0)
+        self._corner = 0, 0  # of the window, in cells of the odometry's frame
         self._clear()
 
     def add(
@@ -123,7 +142,7 @@ class GridFusion:
         if not self._holds(pose, stamp):
             return self.spec.unknown()
         self._fade(stamp)
-        to_window = np.linalg.inv(np.vstack([self._to_base(pose), (0, 0, 1)]))[:2]
+        to_window = self._to_window(pose)
         seen = np.empty(self.spec.shape, np.uint8)
         if not self.graded:
             read_out(self._cells, to_window, self._trinary, seen)
@@ -156,12 +175,12 @@ class GridFusion:
         else:
             values = np.full(self._cells.shape, _UNKNOWN_CELL, np.int8)
             corner = self._corner_for(pose)
-        x, y = (float(v) for v in corner * res)
+        x, y = corner[0] * res, corner[1] * res
         return values, GridSpec(res, x, x + self._side * res, y, y + self._side * res)
 
     # -- what may be believed ------------------------------------------------------------------
 
-    def _check(self, pose: np.ndarray, stamp: float) -> FusionReport:
+    def _check(self, pose: _Planar, stamp: float) -> FusionReport:
         if self._newest is None:
             return FusionReport(FusionEvent.GOOD)
         elapsed = stamp - self._newest
@@ -172,8 +191,7 @@ class GridFusion:
             )
         if elapsed > options.stale_after:
             return FusionReport(FusionEvent.GAP, f'no frame for {elapsed:.2f} s')
-        moved = float(np.hypot(*(pose[:2] - self._pose[:2])))
-        turned = abs(math.remainder(pose[2] - self._pose[2], math.tau))
+        moved, turned = pose.away_from(self._pose)
         within = abs(elapsed)
         if (
             moved > _JUMP + options.max_speed * within
@@ -186,31 +204,32 @@ class GridFusion:
             )
         return FusionReport(FusionEvent.GOOD)
 
-    def _holds(self, pose: np.ndarray, stamp: float) -> bool:
+    def _holds(self, pose: _Planar, stamp: float) -> bool:
         if not math.isfinite(stamp):
             raise GroundError(f'the stamp must be finite seconds, got {stamp!r}')
         return self._newest is not None and not self._check(pose, stamp).was_reset
 
     # -- the window ----------------------------------------------------------------------------
 
-    def _corner_for(self, pose: np.ndarray) -> np.ndarray:
-        """Return int64 [2], the corner of a window whose middle is the grid's, in cells."""
+    def _corner_for(self, pose: _Planar) -> tuple[int, int]:
+        """Return the corner of a window whose middle is the grid's, in cells."""
         spec = self.spec
-        middle = np.array([(spec.x_min + spec.x_max) / 2, (spec.y_min + spec.y_max) / 2])
-        where = _turn(pose[2]) @ middle + pose[:2]
-        return np.round(where / spec.resolution).astype(np.int64) - self._side // 2
+        x, y = pose.out((spec.x_min + spec.x_max) / 2, (spec.y_min + spec.y_max) / 2)
+        half = self._side // 2
+        return round(x / spec.resolution) - half, round(y / spec.resolution) - half
 
-    def _place(self, pose: np.ndarray, *, fresh: bool = False) -> None:
+    def _place(self, pose: _Planar, *, fresh: bool = False) -> None:
         """Let the window follow the robot; what comes in is unknown."""
         corner = self._corner_for(pose)
         if fresh:
             self._corner = corner
             return
-        shift = corner - self._corner
-        if np.abs(shift).max() < _MARGIN:
+        shift = corner[0] - self._corner[0], corner[1] - self._corner[1]
+        farthest = max(abs(shift[0]), abs(shift[1]))
+        if farthest < _MARGIN:
             return
         self._corner = corner
-        if np.abs(shift).max() >= self._side:
+        if farthest >= self._side:
             self._clear()
             return
         for layer in self._layers():
@@ -218,13 +237,22 @@ class GridFusion:
             moved[_part(-shift[1]), _part(-shift[0])] = layer[_part(shift[1]), _part(shift[0])]
             layer[:] = moved
 
-    def _to_base(self, pose: np.ndarray) -> np.ndarray:
+    def _to_base(self, pose: _Planar) -> np.ndarray:
         """Return float64 [2, 3]: (column, row) of the window -> (column, row) of the grid."""
-        spec = self.spec
-        back = _turn(pose[2]).T
-        first = (self._corner + 0.5) * spec.resolution - pose[:2]  # middle of cell (0, 0)
-        offset = (back @ first - (spec.x_min, spec.y_min)) / spec.resolution - 0.5
-        return np.ascontiguousarray(np.column_stack([back, offset]))
+        spec, c, s = self.spec, math.cos(pose.yaw), math.sin(pose.yaw)
+        # The middle of the window's first cell, from the robot.
+        x, y = ((n + 0.5) * spec.resolution for n in self._corner)
+        x, y = x - pose.x, y - pose.y
+        column = (c * x + s * y - spec.x_min) / spec.resolution - 0.5
+        row = (c * y - s * x - spec.y_min) / spec.resolution - 0.5
+        return np.array([(c, s, column), (-s, c, row)])
+
+    def _to_window(self, pose: _Planar) -> np.ndarray:
+        """Return float64 [2, 3]: (column, row) of the grid -> (column, row) of the window."""
+        res, c, s = self.spec.resolution, math.cos(pose.yaw), math.sin(pose.yaw)
+        x, y = pose.out(self.spec.x_min + res / 2, self.spec.y_min + res / 2)
+        column, row = x / res - self._corner[0] - 0.5, y / res - self._corner[1] - 0.5
+        return np.array([(c, -s, column), (s, c, row)])
 
     # -- evidence ------------------------------------------------------------------------------
 
@@ -241,7 +269,7 @@ class GridFusion:
                 then = self._levels.faded[which][then]
         cv2.LUT(self._cells, then, dst=self._cells)
 
-    def _take(self, observation: GroundObservation, pose: np.ndarray) -> None:
+    def _take(self, observation: GroundObservation, pose: _Planar) -> None:
         to_base = self._to_base(pose)
         if self.graded:
             take_cost(
@@ -255,11 +283,10 @@ class GridFusion:
         table = self._levels.still if self._has_stayed(pose) else self._levels.next
         take(observation.evidence, to_base, table, self._cells)
 
-    def _has_stayed(self, pose: np.ndarray) -> bool:
+    def _has_stayed(self, pose: _Planar) -> bool:
         """Whether the robot is where it was when it was last taken to have moved."""
-        away = pose - self._taken_at
-        turned = abs(math.remainder(away[2], math.tau))
-        if math.hypot(away[0], away[1]) < _STEP and turned < _STEP / _STEP_REACH:
+        moved, turned = pose.away_from(self._taken_at)
+        if moved < _STEP and turned < _STEP / _STEP_REACH:
             return True
         self._taken_at = pose
         return False
@@ -293,14 +320,10 @@ _FADE_STEP = 0.3
 _MOST_STEPS = 64
 
 
-def _planar(t_odom_base: np.ndarray) -> np.ndarray:
-    """Return float64 [3]: x, y, yaw of a pose."""
+def _planar(t_odom_base: np.ndarray) -> _Planar:
     pose = check_pose(t_odom_base)
-    return np.array([pose[0, 3], pose[1, 3], math.atan2(pose[1, 0], pose[0, 0])])
-
-
-def _turn(yaw: float) -> np.ndarray:
-    return np.array([[math.cos(yaw), -math.sin(yaw)], [math.sin(yaw), math.cos(yaw)]])
+    x, y = pose[:2, 3].tolist()
+    return _Planar(x, y, math.atan2(pose[1, 0], pose[0, 0]))
 
 
 def _part(shift: int) -> slice:

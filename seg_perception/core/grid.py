@@ -163,9 +163,6 @@ def pose_from_mounting(
     return pose
 
 
-_EYE = np.eye(3)
-
-
 def check_pose(pose: np.ndarray) -> np.ndarray:
     """Return a pose as float64 [4, 4].
 
@@ -175,10 +172,28 @@ def check_pose(pose: np.ndarray) -> np.ndarray:
     pose = np.asarray(pose, np.float64)
     if pose.shape != (4, 4) or not np.isfinite(pose).all():
         raise GroundError(f'a camera pose must be 4 x 4 finite numbers, got {pose.tolist()}')
-    rotation = pose[:3, :3]
-    # (numpy.allclose would take longer than anything else here.)
-    rigid = np.abs(rotation @ rotation.T - _EYE).max() <= 1e-4
-    last = np.abs(pose[3] - (0, 0, 0, 1)).max() <= 1e-8
-    if not rigid or np.linalg.det(rotation) < 0 or not last:
+    if not _is_rigid(*pose.tolist()):
         raise GroundError(f'the camera pose is no rigid transform: {pose.tolist()}')
     return pose
+
+
+def _is_rigid(x: list[float], y: list[float], z: list[float], last: list[float]) -> bool:
+    """Return whether the rows of a pose are those of a rotation and a translation.
+
+    (Plain numbers: NumPy takes longer for so few, and this is done several times a frame.)
+    """
+    lengths = (_dot(row, row) for row in (x, y, z))
+    angles = (_dot(x, y), _dot(y, z), _dot(z, x))
+    handed = _dot(
+        x, [y[1] * z[2] - y[2] * z[1], y[2] * z[0] - y[0] * z[2], y[0] * z[1] - y[1] * z[0]]
+    )
+    return (
+        all(abs(length - 1) <= 1e-4 for length in lengths)
+        and all(abs(angle) <= 1e-4 for angle in angles)
+        and handed > 0
+        and all(abs(a - b) <= 1e-8 for a, b in zip(last, (0, 0, 0, 1), strict=True))
+    )
+
+
+def _dot(one: list[float], other: list[float]) -> float:
+    return one[0] * other[0] + one[1] * other[1] + one[2] * other[2]

@@ -25,10 +25,9 @@ from seg_perception.core.ground_codes import (
 from seg_perception.core.ground_fan import COARSE, Fan, coarse_pixels
 from seg_perception.core.ground_kernels import (
     decide,
-    find_seen,
+    doubt_around_moving,
     gather,
     judge,
-    place_nodes,
     read_nodes,
     write_codes,
     write_weights,
@@ -45,6 +44,7 @@ from seg_perception.core.ground_observation import (
 from seg_perception.core.ground_options import ProjectionOptions
 from seg_perception.core.ground_sight import Looker, Sight
 from seg_perception.core.labels import GroundTraits
+from seg_perception.core.view_kernels import find_seen, place_nodes
 
 #: Pixels from what is not free within which "free" may come from a trembling of the camera.
 _EDGE_PIXELS = 1.5
@@ -195,12 +195,8 @@ class View:
             verdicts,
         )
         if decide(verdicts, self._node_of, self.seen, self._cut, KIND, kinds):
-            moving = (kinds == OCCUPIED_MOVING).view(np.uint8)
-            reach = 2 * math.ceil(_REACH_UNSEEN / self.grid.resolution) + 1
-            near: np.ndarray = cv2.dilate(moving, np.ones((reach, reach), np.uint8))
-            kinds |= near * self._unseen
-            near &= (kinds == FREE).view(np.uint8)
-            kinds += near * np.uint8(LEFT - FREE)
+            reach = math.ceil(_REACH_UNSEEN / self.grid.resolution)
+            doubt_around_moving(self._unseen, reach, kinds)
         return kinds
 
     def _read(self, codes: np.ndarray) -> np.ndarray:

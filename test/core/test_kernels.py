@@ -21,6 +21,7 @@ from seg_perception.core.ground_codes import (
     REAR_BEHIND,
     TOO_FEW,
 )
+from seg_perception.core.ground_observation import FREE, HIDDEN, LEFT, OCCUPIED_MOVING, UNKNOWN
 
 
 @pytest.fixture
@@ -107,6 +108,19 @@ def test_verdicts_are_the_worst_and_what_is_added_to_it(rng):
     expected += TOO_FEW * ((worst == NOTHING) & (missing > 2))
     assert len(np.unique(expected)) > 8, 'hardly anything to compare'
     assert (verdicts[:, 4:-4] == expected[:, 4:-4]).all()
+
+
+def test_what_moves_casts_doubt_on_the_cells_around_it(rng):
+    kinds = np.full((40, 60), FREE, np.uint8)
+    kinds[rng.random((40, 60)) < 0.3] = UNKNOWN
+    kinds[[0, 20, 33], [2, 30, 59]] = OCCUPIED_MOVING
+    unseen = np.where((kinds == UNKNOWN) & (rng.random((40, 60)) < 0.5), HIDDEN, 0)
+    near = cv2.dilate((kinds == OCCUPIED_MOVING).view(np.uint8), np.ones((11, 11), np.uint8)) > 0
+    expected = np.where(near, kinds | unseen, kinds)
+    expected[near & (kinds == FREE)] = LEFT
+    ground_kernels.doubt_around_moving(unseen.astype(np.uint8), 5, kinds)
+    assert {LEFT, HIDDEN, FREE} <= set(expected.ravel())
+    assert (kinds == expected).all()
 
 
 @pytest.mark.parametrize('yaw', [0.0, 0.5, 1.6, 3.1, -2.0])
