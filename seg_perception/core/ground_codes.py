@@ -28,25 +28,22 @@ FOOTED, DOUBTED, STANDING = 240, 250, 255
 IS_OCCUPIED, NEAR_EDGE, TOO_FEW = 16, 32, 64
 
 
-def pixel_codes(
-    roles: np.ndarray, traits: GroundTraits, *, occlusion: bool
-) -> tuple[np.ndarray, np.ndarray]:
-    """Return uint8 [256] twice: what a class id means to the ground, if sure and if not.
+def pixel_codes(roles: np.ndarray, traits: GroundTraits, *, occlusion: bool) -> np.ndarray:
+    """Return uint8 [256]: what a class id means to the ground, if the network is sure of it.
 
-    Without ``occlusion`` every obstacle is taken for flat: it marks the ground it covers in the
-    picture.
+    Else what stands is DOUBTED, and the rest NOTHING. Without ``occlusion`` every obstacle is
+    taken for flat: it marks the ground it covers in the picture.
     """
-    sure, unsure = np.full(256, NOTHING, np.uint8), np.full(256, NOTHING, np.uint8)
+    codes = np.full(256, NOTHING, np.uint8)
     drivable, obstacle = roles == DRIVABLE_CODE, roles == OBSTACLE_CODE
-    sure[drivable] = DRIVABLE
+    codes[drivable] = DRIVABLE
     flat = obstacle & (traits.flat | (not occlusion))
     hangs = obstacle & ~flat & traits.overhang
     stands = obstacle & ~flat & ~traits.overhang
-    sure[flat], sure[stands] = FLAT, STANDING
-    unsure[stands] = DOUBTED
+    codes[flat], codes[stands] = FLAT, STANDING
     # What overhangs without a foot hides some ground, and that is all.
-    sure[hangs] = np.where(traits.footprint[hangs] > 0, FOOTED, NOTHING)
-    return sure, unsure
+    codes[hangs] = np.where(traits.footprint[hangs] > 0, FOOTED, NOTHING)
+    return codes
 
 
 def _kind_table() -> np.ndarray:

@@ -24,6 +24,7 @@ from seg_perception.core.compiled import (
 )
 from seg_perception.core.ground_codes import (
     BEHIND,
+    DOUBTED,
     FLAT,
     FOOTED,
     FOOTPRINT_CODE,
@@ -33,22 +34,38 @@ from seg_perception.core.ground_codes import (
     NOTHING,
     OUTSIDE,
     REAR_BEHIND,
+    STANDING,
     TOO_FEW,
 )
-from seg_perception.core.ground_observation import FREE, LEFT, OCCUPIED_MOVING
+from seg_perception.core.ground_observation import OCCUPIED_MOVING
 
 #: How much a node of a footprint counts beside one of flat ground: a contact was confirmed by its
 #: pixels already, so a part of a cell is enough.
 _FOOT_WEIGHT = 8
 
 
-@compiled(NONE, given(U8, 2), given(U8, 2), given(U8, 1), given(U8, 1), I64, filled(U8, 2))
-def write_codes(labels, confidence, sure, unsure, least, codes):
-    """Write what each pixel means to the ground: ``sure`` or ``unsure`` of its class."""
-    for v in range(labels.shape[0]):
-        for u in range(labels.shape[1]):
-            label = labels[v, u]
-            codes[v, u] = sure[label] if confidence[v, u] >= least else unsure[label]
+@compiled(NONE, given(U8, 2), given(U8, 2), given(U8, 1), U8, filled(U8, 2))
+def write_codes(labels, confidence, code_of, least, codes):
+    """Write what each pixel means to the ground: the code of its class, or of less than that."""
+    pixels, found = labels.reshape(-1), codes.reshape(-1)
+    words = pixels[: pixels.size // 8 * 8].view(np.uint64)
+    coded = found[: len(words) * 8].view(np.uint64)
+    # Most eight pixels in a row are of one class, which is that of the eight before.
+    last, code = ~words[0] if len(words) else np.uint64(0), np.uint64(0)
+    for i in range(len(words)):
+        if words[i] != last:
+            last, code = words[i], np.uint64(0)
+            for k in range(8):
+                shift = np.uint64(8 * k)
+                byte = np.uint8((last >> shift) & np.uint64(255))
+                code |= np.uint64(code_of[byte]) << shift
+        coded[i] = code
+    for i in range(len(words) * 8, pixels.size):
+        found[i] = code_of[pixels[i]]
+    sure = confidence.reshape(-1)
+    for i in range(len(found)):
+        doubted = DOUBTED if found[i] == STANDING else NOTHING
+        found[i] = found[i] if sure[i] >= least else doubted
 
 
 @compiled(NONE, given(U8, 2), given(I32, 2), U8, filled(U8, 2))
@@ -65,11 +82,11 @@ def gather(picture, at, outside, found):
 def first_at_least(nodes, code, first):
     """Write the first node of each bearing with such a code, nr where none has."""
     nr, nb = nodes.shape
-    found = np.full(nb, nr, np.int16)
-    for r in range(nr - 1, -1, -1):
-        row, at = nodes[r], np.int16(r)
+    found = np.full(nb, nr, np.uint16)
+    for r in range(nr):
+        row, at, none = nodes[r], np.uint16(r), np.uint16(nr)
         for b in range(nb):
-            found[b] = at if row[b] >= code else found[b]
+            found[b] = min(found[b], at if row[b] >= code else none)
     for b in range(nb):
         first[b] = found[b]
 
@@ -307,25 +324,3 @@ def decide(verdicts, node_of, cell_of, cut, kind_of, kinds):
         cells[cell_of[i]] = kind
         moving |= kind == OCCUPIED_MOVING
     return moving
-
-
-@compiled(NONE, given(U8, 2), I64, filled(U8, 2))
-def doubt_around_moving(unseen, reach, kinds):
-    """Let what moves make cells within `reach` of it HIDDEN if not seen, LEFT if free.
-
-    Args:
-        unseen: uint8 [h, w], HIDDEN where a cell is not seen, else 0.
-    """
-    height, width = kinds.shape
-    wide = width + 2 * reach  # windows at the sides end there
-    moving, near = np.zeros((height, wide), np.uint8), np.empty(wide, np.uint8)
-    scratch = np.empty((2, wide), np.uint8)
-    for y in range(height):
-        for x in range(width):
-            moving[y, reach + x] = kinds[y, x] == OCCUPIED_MOVING
-    for y in range(height):
-        _row_worst(moving, y, reach, reach, scratch, near)
-        row, hidden, close = kinds[y], unseen[y], near[reach:]
-        for x in range(width):
-            doubted = LEFT if row[x] == FREE else row[x] | hidden[x]
-            row[x] = doubted if close[x] else row[x]

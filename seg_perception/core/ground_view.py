@@ -25,7 +25,6 @@ from seg_perception.core.ground_codes import (
 from seg_perception.core.ground_fan import COARSE, Fan, coarse_pixels
 from seg_perception.core.ground_kernels import (
     decide,
-    doubt_around_moving,
     gather,
     judge,
     read_nodes,
@@ -195,8 +194,12 @@ class View:
             verdicts,
         )
         if decide(verdicts, self._node_of, self.seen, self._cut, KIND, kinds):
-            reach = math.ceil(_REACH_UNSEEN / self.grid.resolution)
-            doubt_around_moving(self._unseen, reach, kinds)
+            moving = (kinds == OCCUPIED_MOVING).view(np.uint8)
+            reach = 2 * math.ceil(_REACH_UNSEEN / self.grid.resolution) + 1
+            near: np.ndarray = cv2.dilate(moving, np.ones((reach, reach), np.uint8))
+            kinds |= near * self._unseen
+            near &= (kinds == FREE).view(np.uint8)
+            kinds += near * np.uint8(LEFT - FREE)
         return kinds
 
     def _read(self, codes: np.ndarray) -> np.ndarray:
@@ -312,8 +315,8 @@ def _codes(
     labels: np.ndarray, confidence: np.ndarray, classes: Classes, options: ProjectionOptions
 ) -> np.ndarray:
     """Return uint8 [rows, w]: what each pixel means to the ground."""
-    sure, unsure = pixel_codes(classes.roles, classes.traits, occlusion=options.occlusion)
+    code_of = pixel_codes(classes.roles, classes.traits, occlusion=options.occlusion)
     least = math.ceil(options.min_confidence * 255 - 1e-9)
     codes = np.empty(labels.shape, np.uint8)
-    write_codes(labels, confidence, sure, unsure, least, codes)
+    write_codes(labels, confidence, code_of, least, codes)
     return codes
