@@ -97,10 +97,3 @@ class FolderDataset:
     def _ids(self, labels: np.ndarray, path: Path) -> np.ndarray:
         """Return the ids of a label map as this class counts them; layouts may number others."""
         return labels
-
-    def class_counts(self) -> np.ndarray:
-        """Return int64 [classes] pixel counts over the whole folder."""
-        counts = np.zeros(256, np.int64)
-        for index in range(len(self)):
-            counts += np.bincount(self[index][1].ravel(), minlength=256)
-        return counts[: self.classes]

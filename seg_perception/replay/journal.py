@@ -90,7 +90,6 @@ class JournaledSegmenter(Strategy):
 
     Attributes:
         key: of the next picture, which must be the one recorded.
-        recalled: answers taken from the journal so far.
     """
 
     def __init__(self, segmenter: Segmenter, journal: Journal) -> None:
@@ -98,7 +97,6 @@ class JournaledSegmenter(Strategy):
         self._journal = journal
         self._warm = False
         self.key: list[Any] = []
-        self.recalled = 0
 
     def network_size(self, width: int, height: int) -> tuple[int, int]:
         return self.segmenter.network_size(width, height)
@@ -137,7 +135,6 @@ class JournaledSegmenter(Strategy):
                 f'the journal has {description["key"]} where the bag has {self.key}: the bag has '
                 'changed; start anew with --overwrite'
             )
-        self.recalled += 1
         self.last_timing = description['timing']
         width, height = description['size']
         planes = np.frombuffer(data, np.uint8).reshape(2, height, width).copy()

@@ -37,8 +37,6 @@ BOX_TOLERANCE, SCORE_TOLERANCE, MASK_TOLERANCE = 0.01, 1e-4, 0.01
 #: Largest share of detections that may lie farther off, or be missing or made up: rounding may
 #: turn a suppression that hangs on the last bit.
 MAX_DIFFERENCE = 0.005
-#: Side in pixels of the deployed masks.
-MASK_SIDE = 28
 
 
 @dataclass(frozen=True)
