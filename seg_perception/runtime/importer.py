@@ -16,7 +16,7 @@ from seg_perception.core.labels import LabelSet, Role
 from seg_perception.core.resources import user_data_dir
 from seg_perception.runtime import network_file
 from seg_perception.runtime.bundle import Bundle, write_bundle
-from seg_perception.runtime.instance import InstanceSegmenter
+from seg_perception.runtime.bundle_segmenter import BundleSegmenter, Result
 from seg_perception.runtime.raw_network import ImportOptions, RawNetwork, probe_image
 from seg_perception.runtime.semantic import SemanticSegmenter
 from seg_perception.runtime.wrapping import Postprocessing, wrap_semantic
@@ -146,8 +146,8 @@ def try_out(bundle: Bundle, label_stride: int = 1) -> None:
 
 
 def run_at(
-    segmenter: SemanticSegmenter | InstanceSegmenter, sizes: Iterable[tuple[int, int]]
-) -> Iterator[tuple[tuple[int, int], Any]]:
+    segmenter: BundleSegmenter[Result], sizes: Iterable[tuple[int, int]]
+) -> Iterator[tuple[tuple[int, int], Result]]:
     """Yield each (height, width) with what a bundle makes of a picture of that size.
 
     Raises:
