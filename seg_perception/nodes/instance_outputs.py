@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from rclpy.lifecycle import LifecycleNode
@@ -10,14 +9,12 @@ from sensor_msgs.msg import Image
 from std_msgs.msg import Header, String
 from visualization_msgs.msg import MarkerArray
 
-from seg_perception.core.footprints import Footprint
-from seg_perception.core.instances import Region, id_image
+from seg_perception.core.instances import Found, id_image
 from seg_perception.core.labels import LabelSet
 from seg_perception.core.overlay import draw_objects
 from seg_perception.nodes.publishers import LATCHED, STREAM, Publishers
 from seg_perception.ros import instance_messages, messages, optional
 from seg_perception.ros.images import Frame, image_message
-from seg_perception.ros.instance_messages import Found
 
 
 @dataclass(frozen=True)
@@ -78,14 +75,13 @@ class InstanceOutputs(Publishers):
     def publish_found(
         self,
         found: Found,
-        regions: Sequence[Region],
         labels: LabelSet,
         header: Header,
         wanted: InstancesWanted,
     ) -> None:
         """Publish id image (mono16, the image's size) and detections under the image's header."""
         if wanted.instances:
-            ids = id_image(found.instances, regions, found.ids)
+            ids = id_image(found.instances, found.regions, found.ids)
             self.instances.publish(image_message(ids, 'mono16', header))
         if wanted.detections_json:
             self.detections_json.publish(instance_messages.detections_json(found, labels, header))
@@ -96,7 +92,6 @@ class InstanceOutputs(Publishers):
         self,
         frame: Frame,
         found: Found,
-        regions: Sequence[Region],
         labels: LabelSet,
         alpha: float,
         header: Header,
@@ -108,22 +103,8 @@ class InstanceOutputs(Publishers):
             f'{labels.names[label]} {number} {score:.2f}'
             for label, number, score in zip(shown.labels, found.ids, shown.scores, strict=True)
         ]
-        picture = draw_objects(rgb, regions, shown.boxes, found.ids, texts, alpha)
+        picture = draw_objects(rgb, found.regions, shown.boxes, found.ids, texts, alpha)
         self.overlay.publish(image_message(picture, 'rgb8', header))
-
-    def publish_markers(
-        self,
-        footprints: Sequence[Footprint],
-        found: Found,
-        labels: LabelSet,
-        frame_id: str,
-        header: Header,
-        lifetime: float,
-    ) -> None:
-        """Publish where the objects stand, in place of those of the picture before."""
-        self.markers.publish(
-            instance_messages.markers(footprints, found, labels, frame_id, header, lifetime)
-        )
 
     def clear_markers(self, frame_id: str) -> None:
         """Take the markers back: nothing keeps them up to date any more."""
