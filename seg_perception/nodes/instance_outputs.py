@@ -12,8 +12,8 @@ from visualization_msgs.msg import MarkerArray
 from seg_perception.core.instances import Found, id_image
 from seg_perception.core.labels import LabelSet
 from seg_perception.core.overlay import draw_objects
-from seg_perception.nodes.publishers import LATCHED, STREAM, Publishers
-from seg_perception.ros import instance_messages, messages, optional
+from seg_perception.nodes.publishers import STREAM, LabelledPublishers
+from seg_perception.ros import instance_messages, optional
 from seg_perception.ros.images import Frame, image_message
 
 
@@ -37,7 +37,7 @@ class InstancesWanted:
         return self.markers
 
 
-class InstanceOutputs(Publishers):
+class InstanceOutputs(LabelledPublishers):
     """Publishers of one configured instance node.
 
     Publishing is safe from the worker thread; creating and destroying is not.
@@ -49,12 +49,11 @@ class InstanceOutputs(Publishers):
         self.detections_json = self.create(String, '~/detections_json', STREAM)
         self.overlay = self.create(Image, '~/overlay', STREAM)
         self.markers = self.create(MarkerArray, '~/markers', STREAM)
-        self.label_info_json = self.create(String, '~/label_info_json', LATCHED)
-        self.detections = self.label_info = None
+        self.detections = None
         if optional.vision_msgs is not None:
-            types = optional.vision_msgs.msg
-            self.detections = self.create(types.Detection2DArray, '~/detections', STREAM)
-            self.label_info = self.create(types.LabelInfo, '~/label_info', LATCHED)
+            self.detections = self.create(
+                optional.vision_msgs.msg.Detection2DArray, '~/detections', STREAM
+            )
 
     def wanted(self, *, lazy: bool) -> InstancesWanted:
         """Return what to compute now; not lazy: everything but pictures for people."""
@@ -65,12 +64,6 @@ class InstanceOutputs(Publishers):
             overlay=self.heard(self.overlay),
             markers=self.heard(self.markers),
         )
-
-    def publish_labels(self, labels: LabelSet) -> None:
-        """Publish the latched names of the class ids in the detections."""
-        self.label_info_json.publish(messages.label_info_json(labels))
-        if self.label_info is not None:
-            self.label_info.publish(messages.label_info(labels, self.header_now()))
 
     def publish_found(
         self,
