@@ -14,6 +14,7 @@ from typing import Any
 
 import yaml
 
+from seg_perception.core.arguments import height_width
 from seg_perception.core.errors import DatasetError, ParameterError
 from seg_perception.evaluation.distributed import Outcome, RayExecutor, evaluate_in_parts
 from seg_perception.evaluation.job import CHECKPOINTS, DATASETS, Job
@@ -55,7 +56,7 @@ def add_commands(subparsers: Any) -> None:
     add('--provider', choices=PROVIDERS, default='auto')
     add('--precision', choices=PRECISIONS, default='auto')
     add('--threads', type=int, default=0, help='0 = all cores')
-    add('--input-size', type=_size, metavar='HxW', help="default: the model's")
+    add('--input-size', type=height_width, metavar='HxW', help="default: the model's")
     add(
         '--tta',
         type=Views.parse,
@@ -233,14 +234,6 @@ def _finite(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: _finite(item) for key, item in value.items()}
     return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
-def _size(text: str) -> tuple[int, int]:
-    try:
-        height, width = (int(part) for part in text.lower().split('x'))
-    except ValueError:
-        raise argparse.ArgumentTypeError(f'expected HxW, e.g. 256x448, got {text!r}') from None
-    return height, width
 
 
 def _write(path: Path, text: str) -> None:

@@ -11,6 +11,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
+from seg_perception.core.arguments import height_width
 from seg_perception.core.errors import BundleError, LabelSetError, SegPerceptionError
 from seg_perception.core.labels import LabelSet
 from seg_perception.runtime import importer, instance_commands
@@ -84,10 +85,10 @@ def _add_import(commands: Any) -> None:
     add('--std', type=_numbers, default=(1.0,))
     add('--input', help="name of the network's input")
     add('--layout', choices=LAYOUTS, help='of the input')
-    add('--size', type=_size, metavar='HxW', help='fix the input; default: as in the file')
+    add('--size', type=height_width, metavar='HxW', help='fix the input; default: as in the file')
     add('--multiple', type=int, default=1, help='sides are multiple * n + offset')
     add('--offset', type=int, default=0)
-    add('--default-size', type=_size, metavar='HxW', help='of a dynamic network')
+    add('--default-size', type=height_width, metavar='HxW', help='of a dynamic network')
     add('--output', help='name of the output to take')
     add('--output-kind', choices=KINDS, default='logits')
     add('--channels', type=_indices, default=(), help='output channels to keep, e.g. 0,2,5')
@@ -264,12 +265,6 @@ def _numbers(text: str) -> tuple[float, ...]:
 @_parser('list of channel indices, e.g. 0,2,5')
 def _indices(text: str) -> tuple[int, ...]:
     return tuple(int(part) for part in text.split(','))
-
-
-@_parser('size, height x width, e.g. 512x896')
-def _size(text: str) -> tuple[int, int]:
-    height, width = text.lower().split('x')
-    return int(height), int(width)
 
 
 def _names(text: str) -> list[str]:
