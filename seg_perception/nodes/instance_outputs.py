@@ -90,13 +90,12 @@ class InstanceOutputs(LabelledPublishers):
         header: Header,
     ) -> None:
         """Publish the picture with the objects drawn over it (rgb8, the image's size)."""
-        rgb = frame.pixels if frame.color == 'rgb' else frame.pixels[..., ::-1]
         shown = found.instances
         texts = [
             f'{labels.names[label]} {number} {score:.2f}'
             for label, number, score in zip(shown.labels, found.ids, shown.scores, strict=True)
         ]
-        picture = draw_objects(rgb, found.regions, shown.boxes, found.ids, texts, alpha)
+        picture = draw_objects(frame.rgb, found.regions, shown.boxes, found.ids, texts, alpha)
         self.overlay.publish(image_message(picture, 'rgb8', header))
 
     def clear_markers(self, frame_id: str) -> None:

@@ -85,8 +85,7 @@ class CameraOutputs(Publishers):
         header: Header,
     ) -> None:
         """Publish the picture with the classes' colours over it (rgb8, the image's size)."""
-        rgb = frame.pixels if frame.color == 'rgb' else frame.pixels[..., ::-1]
-        picture = blend(rgb, result.labels, palette, alpha)
+        picture = blend(frame.rgb, result.labels, palette, alpha)
         self.overlay.publish(image_message(picture, 'rgb8', header))
 
 

@@ -19,6 +19,7 @@ from sensor_msgs.msg import CameraInfo, Imu
 from seg_perception.core.camera import CameraModel
 from seg_perception.core.errors import CameraModelError
 from seg_perception.core.grid import GridSpec
+from seg_perception.core.motion import CLOCK_JUMP
 from seg_perception.core.results import SemanticResult
 from seg_perception.ros.bag_cameras import BagFrame
 from seg_perception.ros.bag_reader import BagMessage, BagReader
@@ -33,8 +34,6 @@ from seg_perception.runtime.ground_update import Sight
 from seg_perception.runtime.pipeline import Pipeline
 from seg_perception.runtime.shared_ground import SharedGround
 
-#: Seconds by which a stamp must be older than the one before to be a jump of the clock.
-JUMP = 0.5
 #: A live node waits so long for odometry that comes after its picture, nanoseconds.
 AHEAD_NS = 50_000_000
 ODOMETRY, IMU = 'nav_msgs/msg/Odometry', 'sensor_msgs/msg/Imu'
@@ -135,7 +134,7 @@ class BagGround:
         self._now = frame.log_ns / 1e9
         stamp = frame.stamp_ns
         before = self._stamps.get(camera)
-        if before is not None and before - stamp >= JUMP * 1e9:
+        if before is not None and before - stamp >= CLOCK_JUMP * 1e9:
             self.note('the stamps went back: the grid starts anew')
             self._shared.clear()
             self._stamps[camera] = stamp
