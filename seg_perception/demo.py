@@ -290,8 +290,9 @@ class _Run:
         with VideoFile(self._output / 'demo.mp4', rate) as video:
             pairs = zip(heard.sent, frames, strict=False)
             for i, (stamp, frame) in enumerate(tqdm(pairs, total=len(heard.sent), desc='Drawn')):
+                rgb = frame.pixels if frame.color == 'rgb' else frame.pixels[..., ::-1]
                 picture = side_by_side(
-                    frame.rgb,
+                    rgb,
                     recorder.masks.read(stamp) if stamp in recorder.masks else None,
                     recorder.grids.read(stamp) if stamp in recorder.grids else None,
                     palette,
