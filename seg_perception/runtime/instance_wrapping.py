@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from seg_perception.runtime.graph_edit import FLOAT, drop_unused, needed, rename, uses
+from seg_perception.runtime.graph_edit import FLOAT, move_away, needed
 from seg_perception.runtime.instance_forms import InstanceOptions, SeparateForm, TableForm
 from seg_perception.runtime.metadata import CLASSES_KEY, NETWORK_INPUT_KEY, classes_text
 from seg_perception.runtime.wrapping import (
@@ -23,6 +23,8 @@ from seg_perception.runtime.wrapping import (
     GraphBuilder,
     Preprocessing,
     add_preprocessing,
+    assemble,
+    opset_of,
 )
 
 if TYPE_CHECKING:
@@ -55,25 +57,13 @@ def wrap_instances(
     """
     from onnx import helper
 
-    graph = model.graph
-    taken = {}
-    for name in (IMAGE, *OUTPUTS):
-        if uses(graph, name):
-            taken[name] = f'{OWN}network/{name}'
-            rename(graph, name, taken[name])
-    opset = next(item.version for item in model.opset_import if item.domain in ('', 'ai.onnx'))
-    before, behind = GraphBuilder('pre', opset), GraphBuilder('post', opset)
+    taken = move_away(model.graph, (IMAGE, *OUTPUTS), f'{OWN}network/')
     input_name = taken.get(input_name, input_name)
+    opset = opset_of(model)
+    before, behind = GraphBuilder('pre', opset), GraphBuilder('post', opset)
     add_preprocessing(before, pre, input_name)
     post = _Post(behind, options, len(class_names), taken)
     sources = post.table(form) if isinstance(form, TableForm) else post.separate(form)
-
-    network = _needed_by_all(list(graph.node), sources)
-    del graph.node[:], graph.input[:], graph.output[:]
-    graph.node.extend([*before.nodes, *network, *behind.nodes])
-    graph.initializer.extend([*before.constants, *behind.constants])
-    height, width = size or ('height', 'width')
-    graph.input.append(helper.make_tensor_value_info(IMAGE, 2, [1, height, width, 3]))
     own_side = isinstance(form, SeparateForm) and options.mask_form == 'box'
     side: str | int = 'side' if own_side else options.side
     shapes: list[tuple[str, int, list[str | int | None]]] = [
@@ -82,21 +72,10 @@ def wrap_instances(
         ('scores', FLOAT, ['objects']),
         ('masks', FLOAT, ['objects', side, side]),
     ]
-    for name, kind, shape in shapes:
-        graph.output.append(helper.make_tensor_value_info(name, kind, shape))
-    drop_unused(graph)
-    model.ir_version = max(model.ir_version, 4)
-    helper.set_model_props(
-        model, {CLASSES_KEY: classes_text(class_names), NETWORK_INPUT_KEY: input_name}
-    )
-    return model
-
-
-def _needed_by_all(
-    nodes: Sequence[onnx.NodeProto], outputs: Sequence[str]
-) -> list[onnx.NodeProto]:
-    kept = {id(node) for output in outputs for node in needed(nodes, output)}
-    return [node for node in nodes if id(node) in kept]
+    outputs = [helper.make_tensor_value_info(*item) for item in shapes]
+    props = {CLASSES_KEY: classes_text(class_names), NETWORK_INPUT_KEY: input_name}
+    network = needed(model.graph.node, *sources)
+    return assemble(model, before, network, behind, size, outputs, props)
 
 
 class _Post:
