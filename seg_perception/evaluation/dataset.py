@@ -40,10 +40,7 @@ class FolderDataset:
                 raise DatasetError(
                     f'{folder} is not a folder; expected {images.name}/ and {labels.name}/'
                 )
-        found = sorted(p for p in images.iterdir() if p.suffix.lower() in PICTURES)
-        if not found:
-            raise DatasetError(f'{images} holds no .jpg or .png picture')
-        pairs = [(path, labels / f'{path.stem}.png') for path in found]
+        pairs = [(path, labels / f'{path.stem}.png') for path in find_pictures(images)]
         missing = [label for _, label in pairs if not label.is_file()]
         if missing:
             raise DatasetError(f'{len(missing)} label maps are missing, the first: {missing[0]}')
@@ -97,3 +94,18 @@ class FolderDataset:
     def _ids(self, labels: np.ndarray, path: Path) -> np.ndarray:
         """Return the ids of a label map as this class counts them; layouts may number others."""
         return labels
+
+
+def find_pictures(folder: Path) -> list[Path]:
+    """Return the pictures of a folder, sorted.
+
+    Raises:
+        DatasetError: not a folder, or no picture in it.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise DatasetError(f'{folder} is not a folder')
+    found = sorted(p for p in folder.iterdir() if p.suffix.lower() in PICTURES)
+    if not found:
+        raise DatasetError(f'{folder} holds no .jpg or .png picture')
+    return found
