@@ -155,9 +155,15 @@ class CameraFrames(ABC):
         return frame
 
     def _usable_calibration(
-        self, header: Header, image_size: tuple[int, int]
+        self, header: Header, image_size: tuple[int, int], *, wanted: bool
     ) -> Calibration | None:
-        """Return the calibration if it is this picture's, else report why it is not."""
+        """Return the calibration if it is this picture's, else report why it is not.
+
+        Not ``wanted``: None, and whatever is wrong with it is nobody's problem.
+        """
+        if not wanted:
+            self._health.clear('camera_info')
+            return None
         calibration = self._calibration
         if calibration is None:
             if time.monotonic() - self._opened < CALIBRATION_PATIENCE:

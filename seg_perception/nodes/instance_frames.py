@@ -90,12 +90,10 @@ class InstanceFrames(CameraFrames):
         p: InstanceParameters,
     ) -> None:
         header, labels = job.message.header, self._segmenter.labels
-        calibration = None
-        if wanted.markers:
-            calibration = self._usable_calibration(header, found.instances.image_size)
-        else:
-            self._health.clear('camera_info')
-        if calibration is None or calibration.camera is None:
+        calibration = self._usable_calibration(
+            header, found.instances.image_size, wanted=wanted.markers
+        )
+        if calibration is None:
             self._health.clear('transform')
             return
         try:
