@@ -13,11 +13,10 @@ from typing import Any
 
 import numpy as np
 from nav_msgs.msg import Odometry as OdometryMessage
-from rclpy.serialization import deserialize_message
 from sensor_msgs.msg import CameraInfo, Imu
 
 from seg_perception.core.camera import CameraModel
-from seg_perception.core.errors import CameraModelError
+from seg_perception.core.errors import CameraModelError, SourceError
 from seg_perception.core.grid import GridSpec
 from seg_perception.core.motion import CLOCK_JUMP
 from seg_perception.core.results import SemanticResult
@@ -72,8 +71,8 @@ class Feed:
         while self._next is not None and self._next.log_ns <= log_ns:
             recorded, self._next = self._next, next(self._messages, None)
             try:
-                message = deserialize_message(bytes(recorded.raw), self._kind)
-            except Exception:
+                message = recorded.read(self._kind)
+            except SourceError:
                 continue  # a broken sample is a missing one, and its gap is told
             yield message
 
