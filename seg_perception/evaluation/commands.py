@@ -85,6 +85,8 @@ def add_commands(subparsers: Any) -> None:
 def run_evaluate(args: argparse.Namespace) -> int:
     """Score a model, print a table, and write it where asked; 1 if pictures were left out."""
     check_options(args)
+    if args.record and args.model.endswith(CHECKPOINTS):
+        raise ParameterError('--record writes into a model.yaml; a checkpoint has none')
     if args.task != 'semantic':
         return _run_objects(args)
     strategies = Strategies(args.tta, args.tile)
@@ -102,8 +104,6 @@ def run_evaluate(args: argparse.Namespace) -> int:
         strategies=strategies,
         compare=args.compare,
     )
-    if args.record and job.is_checkpoint:
-        raise ParameterError('--record writes into a model.yaml; a checkpoint has none')
     outcome = _evaluate(job, args.ray)
     evaluation, *others = outcome.evaluations
     plain = others[0] if others else None
@@ -126,8 +126,6 @@ def run_evaluate(args: argparse.Namespace) -> int:
 
 
 def _run_objects(args: argparse.Namespace) -> int:
-    if args.record and args.model.endswith(CHECKPOINTS):
-        raise ParameterError('--record writes into a model.yaml; a checkpoint has none')
     text, report, figures = run_objects(args)
     print(text)
     if args.json:
