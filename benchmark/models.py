@@ -25,6 +25,7 @@ import cv2
 import numpy as np
 
 from benchmark.bare import extract_network
+from seg_perception.core.arguments import height_width
 from seg_perception.core.errors import SegPerceptionError
 from seg_perception.core.resources import share_dir
 from seg_perception.runtime.bundle import Bundle
@@ -46,8 +47,13 @@ def main() -> int:
     add('--output', type=Path, default=Path('out/bench_models.json'))
     add('--model', action='append', help='name or path of a bundle; default: all embedded ones')
     add('--provider', action='append', choices=AUTO_ORDER, help='default: all that load')
-    add('--camera', type=_size, default=(720, 1280), metavar='HxW', help='of the pictures')
-    add('--input-size', type=_size, metavar='HxW', help="of the networks; default: each one's")
+    add('--camera', type=height_width, default=(720, 1280), metavar='HxW', help='of the pictures')
+    add(
+        '--input-size',
+        type=height_width,
+        metavar='HxW',
+        help="of the networks; default: each one's",
+    )
     add('--threads', type=int, default=0, help='0 = all cores')
     add('--rounds', type=int, default=5)
     add('--runs', type=int, default=10, help='of each way in a round')
@@ -291,11 +297,6 @@ def table(report: dict[str, Any]) -> str:
         )
     lines += [f'\nnot run: {name}: {why}' for name, why in report['not_run'].items()]
     return '\n'.join(lines)
-
-
-def _size(text: str) -> tuple[int, int]:
-    height, width = (int(side) for side in text.lower().split('x'))
-    return height, width
 
 
 def _text(size: tuple[int, int]) -> str:

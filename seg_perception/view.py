@@ -68,8 +68,6 @@ def show_recording(viewer: Any, path: Path, topics: list[str] | None = None) -> 
     """
     import heapq
 
-    from rclpy.serialization import deserialize_message
-
     from seg_perception.ros.bag_reader import BagReader
     from seg_perception.ros.rerun_viewer import CLASSES, role_of
 
@@ -80,9 +78,9 @@ def show_recording(viewer: Any, path: Path, topics: list[str] | None = None) -> 
         streams.append(reader.messages(wanted & set(topics) if topics else wanted))
     for recorded in heapq.merge(*streams, key=lambda message: message.log_ns):
         try:
-            message = deserialize_message(bytes(recorded.raw), CLASSES[recorded.type])
-        except Exception:
-            continue  # the middleware's own types; a broken message is not shown
+            message = recorded.read(CLASSES[recorded.type])
+        except SourceError:
+            continue  # a broken message is not shown
         viewer.show(recorded.topic, role_of(recorded.topic, recorded.type), message)
         shown += 1
     if not shown:

@@ -37,34 +37,41 @@ def write_tiny_bundle(
             change nothing, to make it slow.
         changes: keys of model.yaml to replace (None removes one).
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    model = folder / 'model.onnx'
-    model.write_bytes(_graph(size, work))
-    description: dict[str, Any] = {
-        'schema': 1,
-        'name': folder.name,
+    description = {
         'task': 'semantic',
         'architecture': 'brightest channel',
-        'file': model.name,
-        'sha256': hashlib.sha256(model.read_bytes()).hexdigest(),
         'labels': {'name': 'tiny', 'classes': CLASSES},
         'classes': len(CLASSES),
         'input': {'name': 'image', 'color': 'rgb', 'size': list(size), 'multiple': 1},
         'output': {'labels': 'labels', 'confidence': 'confidence'},
+    }
+    return write_files(folder, _graph(size, work), description, changes)
+
+
+def write_files(
+    folder: Path, graph: bytes, description: dict[str, Any], changes: dict[str, Any] | None
+) -> Path:
+    """Write the files of a bundle; ``description`` without what all tiny ones share."""
+    folder.mkdir(parents=True, exist_ok=True)
+    model = folder / 'model.onnx'
+    model.write_bytes(graph)
+    whole: dict[str, Any] = {
+        'schema': 1,
+        'name': folder.name,
+        'file': model.name,
+        'sha256': hashlib.sha256(graph).hexdigest(),
         'licence': {'code': 'Apache-2.0', 'weights': 'Apache-2.0', 'data': 'none'},
         'source': 'written by the tests',
+        **description,
+        **(changes or {}),
     }
-    for key, value in (changes or {}).items():
-        if value is None:
-            description.pop(key, None)
-        else:
-            description[key] = value
-    (folder / 'model.yaml').write_text(yaml.safe_dump(description, sort_keys=False))
+    whole = {key: value for key, value in whole.items() if value is not None}
+    (folder / 'model.yaml').write_text(yaml.safe_dump(whole, sort_keys=False))
     return folder
 
 
 def _graph(size: tuple[int, int], work: int) -> bytes:
-    from onnx import TensorProto, checker, helper, numpy_helper
+    from onnx import TensorProto, helper, numpy_helper
 
     height, width = size
     nodes = [
@@ -91,12 +98,18 @@ def _graph(size: tuple[int, int], work: int) -> bytes:
         ],
         [numpy_helper.from_array(array, name) for name, array in initializers],
     )
+    return serialized(graph, {'seg_perception.classes': str(len(CLASSES))})
+
+
+def serialized(graph: Any, props: dict[str, str] | None = None) -> bytes:
+    """Return a checked model of a graph."""
+    from onnx import checker, helper
+
     model = helper.make_model(
         graph, opset_imports=[helper.make_opsetid('', 17)], producer_name='seg_perception tests'
     )
     model.ir_version = 8
-    entry = model.metadata_props.add()
-    entry.key, entry.value = 'seg_perception.classes', str(len(CLASSES))
+    helper.set_model_props(model, props or {})
     checker.check_model(model)
     return model.SerializeToString()
 

@@ -7,13 +7,12 @@ none. Masks are the disc inscribed in the box. Boxes are in pixels of the pictur
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import yaml
+from tiny_bundle import serialized, write_files
 
 CLASSES = [
     {'id': 0, 'name': 'person', 'color': [255, 0, 0], 'role': 'obstacle', 'cost': 100},
@@ -36,30 +35,15 @@ def write_tiny_instances(
         shift: pixels by which every box is moved to the left: beyond the picture, say.
         changes: keys of model.yaml to replace (None removes one).
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    model = folder / 'model.onnx'
-    model.write_bytes(_graph(work, shift))
-    description: dict[str, Any] = {
-        'schema': 1,
-        'name': folder.name,
+    description = {
         'task': 'instance',
         'architecture': 'reads objects from pixels',
-        'file': model.name,
-        'sha256': hashlib.sha256(model.read_bytes()).hexdigest(),
         'labels': {'name': 'tiny objects', 'classes': CLASSES},
         'classes': len(CLASSES),
         'input': {'name': 'image', 'color': 'rgb', 'size': None, 'default_size': [180, 320]},
         'output': {name: name for name in ('boxes', 'labels', 'scores', 'masks')},
-        'licence': {'code': 'Apache-2.0', 'weights': 'Apache-2.0', 'data': 'none'},
-        'source': 'written by the tests',
     }
-    for key, value in (changes or {}).items():
-        if value is None:
-            description.pop(key, None)
-        else:
-            description[key] = value
-    (folder / 'model.yaml').write_text(yaml.safe_dump(description, sort_keys=False))
-    return folder
+    return write_files(folder, _graph(work, shift), description, changes)
 
 
 def picture_of(
@@ -81,7 +65,7 @@ def picture_of(
 
 
 def _graph(work: int, shift: float) -> bytes:
-    from onnx import TensorProto, checker, helper, numpy_helper
+    from onnx import TensorProto, helper, numpy_helper
 
     constants: list[tuple[str, np.ndarray]] = [
         ('zero', np.array(0, np.float32)),
@@ -142,12 +126,7 @@ def _graph(work: int, shift: float) -> bytes:
         [helper.make_tensor_value_info(name, *kind) for name, kind in outputs.items()],
         [numpy_helper.from_array(array, name) for name, array in constants],
     )
-    model = helper.make_model(
-        graph, opset_imports=[helper.make_opsetid('', 17)], producer_name='seg_perception tests'
-    )
-    model.ir_version = 8
-    checker.check_model(model)
-    return model.SerializeToString()
+    return serialized(graph)
 
 
 def _disc() -> np.ndarray:

@@ -103,32 +103,6 @@ class GroundProjector:
         """Whether the camera sees any cell."""
         return self.visible_cells > 0
 
-    def unknown(self) -> np.ndarray:
-        """Return int8 [grid.height, grid.width] of -1."""
-        return self.grid.unknown()
-
-    def project(
-        self,
-        labels: np.ndarray,
-        confidence: np.ndarray,
-        role_table: np.ndarray,
-        options: ProjectionOptions | None = None,
-        cost_table: np.ndarray | None = None,
-        *,
-        traits: GroundTraits | None = None,
-        instances: np.ndarray | None = None,
-    ) -> np.ndarray:
-        """Return the cells of :meth:`observe`: int8 [grid.height, grid.width]."""
-        return self.observe(
-            labels,
-            confidence,
-            role_table,
-            options,
-            cost_table,
-            traits=traits,
-            instances=instances,
-        ).cells
-
     def observe(
         self,
         labels: np.ndarray,

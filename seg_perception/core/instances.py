@@ -213,6 +213,23 @@ def read_class_score(text: str) -> tuple[str, float]:
     return name.strip(), score
 
 
+@dataclass(frozen=True)
+class Found:
+    """The objects of one picture that count, the best first.
+
+    Attributes:
+        instances: classes, scores, boxes.
+        regions: the pixels of each, also those that others cover.
+        ids: int [N], their values in the ``id_image``.
+        tracked: whether the ids last from picture to picture.
+    """
+
+    instances: Instances
+    regions: Sequence[Region]
+    ids: np.ndarray
+    tracked: bool
+
+
 def select(instances: Instances, selection: Selection) -> tuple[Instances, list[Region]]:
     """Keep what counts, the best first.
 

@@ -254,14 +254,6 @@ class PanopticQuality:
             if p not in matched_p and ignored[p] <= FORGIVEN_SHARE * areas_p[p]:
                 self._fp[label] += 1
 
-    def update_result(
-        self, predicted: PanopticResult, truth: np.ndarray, **options: Collection[int]
-    ) -> None:
-        """Count one picture whose truth is int32 [H, W] of class * 1000 + instance, -1 void."""
-        classes_t = {int(i): int(i) // CLASS_STEP for i in np.unique(truth) if i != VOID}
-        classes_p = {segment.id: segment.label for segment in predicted.segments}
-        self.update(predicted.ids, classes_p, truth, classes_t, **options)  # type: ignore[arg-type]
-
     def counts(self) -> dict[str, list]:
         """Return by class: sums of IoU, segments matched (tp), made up (fp), missed (fn)."""
         parts = {'iou': self._iou, 'tp': self._tp, 'fp': self._fp, 'fn': self._fn}

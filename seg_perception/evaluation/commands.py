@@ -14,6 +14,7 @@ from typing import Any
 
 import yaml
 
+from seg_perception.core.arguments import height_width
 from seg_perception.core.errors import DatasetError, ParameterError
 from seg_perception.evaluation.distributed import Outcome, RayExecutor, evaluate_in_parts
 from seg_perception.evaluation.job import CHECKPOINTS, DATASETS, Job
@@ -55,7 +56,7 @@ def add_commands(subparsers: Any) -> None:
     add('--provider', choices=PROVIDERS, default='auto')
     add('--precision', choices=PRECISIONS, default='auto')
     add('--threads', type=int, default=0, help='0 = all cores')
-    add('--input-size', type=_size, metavar='HxW', help="default: the model's")
+    add('--input-size', type=height_width, metavar='HxW', help="default: the model's")
     add(
         '--tta',
         type=Views.parse,
@@ -84,6 +85,8 @@ def add_commands(subparsers: Any) -> None:
 def run_evaluate(args: argparse.Namespace) -> int:
     """Score a model, print a table, and write it where asked; 1 if pictures were left out."""
     check_options(args)
+    if args.record and args.model.endswith(CHECKPOINTS):
+        raise ParameterError('--record writes into a model.yaml; a checkpoint has none')
     if args.task != 'semantic':
         return _run_objects(args)
     strategies = Strategies(args.tta, args.tile)
@@ -101,8 +104,6 @@ def run_evaluate(args: argparse.Namespace) -> int:
         strategies=strategies,
         compare=args.compare,
     )
-    if args.record and job.is_checkpoint:
-        raise ParameterError('--record writes into a model.yaml; a checkpoint has none')
     outcome = _evaluate(job, args.ray)
     evaluation, *others = outcome.evaluations
     plain = others[0] if others else None
@@ -125,8 +126,6 @@ def run_evaluate(args: argparse.Namespace) -> int:
 
 
 def _run_objects(args: argparse.Namespace) -> int:
-    if args.record and args.model.endswith(CHECKPOINTS):
-        raise ParameterError('--record writes into a model.yaml; a checkpoint has none')
     text, report, figures = run_objects(args)
     print(text)
     if args.json:
@@ -233,14 +232,6 @@ def _finite(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: _finite(item) for key, item in value.items()}
     return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
-def _size(text: str) -> tuple[int, int]:
-    try:
-        height, width = (int(part) for part in text.lower().split('x'))
-    except ValueError:
-        raise argparse.ArgumentTypeError(f'expected HxW, e.g. 256x448, got {text!r}') from None
-    return height, width
 
 
 def _write(path: Path, text: str) -> None:

@@ -40,10 +40,7 @@ class FolderDataset:
                 raise DatasetError(
                     f'{folder} is not a folder; expected {images.name}/ and {labels.name}/'
                 )
-        found = sorted(p for p in images.iterdir() if p.suffix.lower() in PICTURES)
-        if not found:
-            raise DatasetError(f'{images} holds no .jpg or .png picture')
-        pairs = [(path, labels / f'{path.stem}.png') for path in found]
+        pairs = [(path, labels / f'{path.stem}.png') for path in find_pictures(images)]
         missing = [label for _, label in pairs if not label.is_file()]
         if missing:
             raise DatasetError(f'{len(missing)} label maps are missing, the first: {missing[0]}')
@@ -98,9 +95,17 @@ class FolderDataset:
         """Return the ids of a label map as this class counts them; layouts may number others."""
         return labels
 
-    def class_counts(self) -> np.ndarray:
-        """Return int64 [classes] pixel counts over the whole folder."""
-        counts = np.zeros(256, np.int64)
-        for index in range(len(self)):
-            counts += np.bincount(self[index][1].ravel(), minlength=256)
-        return counts[: self.classes]
+
+def find_pictures(folder: Path) -> list[Path]:
+    """Return the pictures of a folder, sorted.
+
+    Raises:
+        DatasetError: not a folder, or no picture in it.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise DatasetError(f'{folder} is not a folder')
+    found = sorted(p for p in folder.iterdir() if p.suffix.lower() in PICTURES)
+    if not found:
+        raise DatasetError(f'{folder} holds no .jpg or .png picture')
+    return found

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from seg_perception.core.errors import DatasetError
-from seg_perception.evaluation.dataset import IGNORE, PICTURES, FolderDataset
+from seg_perception.evaluation.dataset import IGNORE, FolderDataset
 
 #: Layouts by the name a configuration or command gives them.
 KINDS = ('folder', 'camvid', 'cityscapes')
@@ -119,18 +119,3 @@ def _needed(kind: str, split: str | None) -> str:
     if not split:
         raise DatasetError(f'a dataset of kind {kind!r} needs a split, e.g. train')
     return split
-
-
-def find_pictures(folder: Path) -> list[Path]:
-    """Return the pictures of a folder, sorted.
-
-    Raises:
-        DatasetError: not a folder, or no picture in it.
-    """
-    folder = Path(folder)
-    if not folder.is_dir():
-        raise DatasetError(f'{folder} is not a folder')
-    found = sorted(p for p in folder.iterdir() if p.suffix.lower() in PICTURES)
-    if not found:
-        raise DatasetError(f'{folder} holds no .jpg or .png picture')
-    return found

@@ -14,6 +14,7 @@ from std_msgs.msg import Header
 
 from seg_perception.core.camera import CameraModel
 from seg_perception.core.errors import CameraModelError, ImageError
+from seg_perception.core.motion import CLOCK_JUMP
 from seg_perception.ros.extrinsics import Extrinsics
 from seg_perception.ros.health import HealthMonitor, Level
 from seg_perception.ros.health_scope import HealthScope
@@ -24,9 +25,6 @@ from seg_perception.runtime.pipeline import Timing
 #: Seconds after activation in which an image may come before the first camera_info: both
 #: topics are discovered at their own pace.
 CALIBRATION_PATIENCE = 1.0
-#: Seconds by which a stamp must be older than the one before to be a jump of the clock; less
-#: is a picture that was overtaken on its way.
-JUMP = 0.5
 
 
 @dataclass(frozen=True)
@@ -157,9 +155,15 @@ class CameraFrames(ABC):
         return frame
 
     def _usable_calibration(
-        self, header: Header, image_size: tuple[int, int]
+        self, header: Header, image_size: tuple[int, int], *, wanted: bool
     ) -> Calibration | None:
-        """Return the calibration if it is this picture's, else report why it is not."""
+        """Return the calibration if it is this picture's, else report why it is not.
+
+        Not ``wanted``: None, and whatever is wrong with it is nobody's problem.
+        """
+        if not wanted:
+            self._health.clear('camera_info')
+            return None
         calibration = self._calibration
         if calibration is None:
             if time.monotonic() - self._opened < CALIBRATION_PATIENCE:
@@ -203,7 +207,7 @@ class CameraFrames(ABC):
             return
         self._health.clear('stamp')
         back = 0.0 if self._last_stamp is None else (self._last_stamp - stamp) / 1e9
-        if back >= JUMP:
+        if back >= CLOCK_JUMP:
             self._health.time_jump(back)
             self._extrinsics.clear()
             self._jumped()

@@ -134,11 +134,9 @@ class FrameHandler(CameraFrames):
         shown = at_size(result, *result.image_size) if p.mask_size == 'image' else result
         self._shown.publish_mask(shown, header, mine)
         self._timing.measure('publish_mask', start)
-        calibration = None
-        if wanted.calibration(self.camera):
-            calibration = self._usable_calibration(header, result.image_size)
-        else:
-            self._health.clear('camera_info')
+        calibration = self._usable_calibration(
+            header, result.image_size, wanted=wanted.calibration(self.camera)
+        )
         if mine.camera_info and calibration is not None:
             self._shown.publish_camera_info(calibration.message, shown.size, header)
         if not wanted.ground.anything or calibration is None:

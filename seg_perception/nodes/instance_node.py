@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 from typing import Any
 
-from seg_perception.core.errors import ProviderError
 from seg_perception.nodes.camera_node import CameraNode
 from seg_perception.nodes.instance_frames import InstanceFrames
 from seg_perception.nodes.instance_outputs import InstanceOutputs
@@ -13,7 +12,7 @@ from seg_perception.nodes.run import run
 from seg_perception.ros.instance_parameters import InstanceParameters
 from seg_perception.runtime.bundle import Bundle
 from seg_perception.runtime.instance import InstanceSegmenter
-from seg_perception.runtime.tracking import Tracker, TrackingOptions
+from seg_perception.runtime.tracking import Numbering
 
 
 class InstanceNode(CameraNode):
@@ -35,37 +34,27 @@ class InstanceNode(CameraNode):
         )
         self._labels = segmenter.labels
         p.selection(segmenter.labels)  # refuses classes that the model lacks before the warm-up
-        tracker = self._make_tracker(p)
+        numbering = self._make_numbering(p)
         self._load(segmenter)
         extrinsics = self._make_extrinsics(p)
         self._outputs = InstanceOutputs(self)
         self._handler = InstanceFrames(
-            self, p, segmenter, tracker, self._outputs, extrinsics, self._health
+            self, p, segmenter, numbering, self._outputs, extrinsics, self._health
         )
         self._watch_camera(p)
         self._warn_without_vision_msgs('detections', 'label_info')
 
-    def _make_tracker(self, p: InstanceParameters) -> Tracker | None:
-        """Make the tracker; None where there is none and `tracking` does not insist."""
+    def _make_numbering(self, p: InstanceParameters) -> Numbering:
         self._health.set('tracking', 'off')
-        if p.tracking == 'off':
-            return None
-        options = TrackingOptions(
-            min_score=p.track_min_score,
-            min_overlap=p.track_min_overlap,
-            memory=p.track_memory,
-            max_id=p.track_max_id,
-        )
-        try:
-            tracker = Tracker(options)
-        except ProviderError as error:
-            if p.tracking == 'on':
-                raise
-            self._health.set('tracking', f'off: {error}')
-            self.get_logger().warning(f'{error}. Ids are numbers within one image meanwhile')
-            return None
-        self._health.set('tracking', 'on')
-        return tracker
+        numbering = Numbering(p)
+        if numbering.tracked:
+            self._health.set('tracking', 'on')
+        elif numbering.problem:
+            self._health.set('tracking', f'off: {numbering.problem}')
+            self.get_logger().warning(
+                f'{numbering.problem}. Ids are numbers within one image meanwhile'
+            )
+        return numbering
 
     def _release(self) -> None:
         super()._release()

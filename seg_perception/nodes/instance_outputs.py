@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from rclpy.lifecycle import LifecycleNode
@@ -10,14 +9,12 @@ from sensor_msgs.msg import Image
 from std_msgs.msg import Header, String
 from visualization_msgs.msg import MarkerArray
 
-from seg_perception.core.footprints import Footprint
-from seg_perception.core.instances import Region, id_image
+from seg_perception.core.instances import Found, id_image
 from seg_perception.core.labels import LabelSet
 from seg_perception.core.overlay import draw_objects
-from seg_perception.nodes.publishers import LATCHED, STREAM, Publishers
-from seg_perception.ros import instance_messages, messages, optional
+from seg_perception.nodes.publishers import STREAM, LabelledPublishers
+from seg_perception.ros import instance_messages, optional
 from seg_perception.ros.images import Frame, image_message
-from seg_perception.ros.instance_messages import Found
 
 
 @dataclass(frozen=True)
@@ -40,7 +37,7 @@ class InstancesWanted:
         return self.markers
 
 
-class InstanceOutputs(Publishers):
+class InstanceOutputs(LabelledPublishers):
     """Publishers of one configured instance node.
 
     Publishing is safe from the worker thread; creating and destroying is not.
@@ -52,12 +49,11 @@ class InstanceOutputs(Publishers):
         self.detections_json = self.create(String, '~/detections_json', STREAM)
         self.overlay = self.create(Image, '~/overlay', STREAM)
         self.markers = self.create(MarkerArray, '~/markers', STREAM)
-        self.label_info_json = self.create(String, '~/label_info_json', LATCHED)
-        self.detections = self.label_info = None
+        self.detections = None
         if optional.vision_msgs is not None:
-            types = optional.vision_msgs.msg
-            self.detections = self.create(types.Detection2DArray, '~/detections', STREAM)
-            self.label_info = self.create(types.LabelInfo, '~/label_info', LATCHED)
+            self.detections = self.create(
+                optional.vision_msgs.msg.Detection2DArray, '~/detections', STREAM
+            )
 
     def wanted(self, *, lazy: bool) -> InstancesWanted:
         """Return what to compute now; not lazy: everything but pictures for people."""
@@ -69,23 +65,16 @@ class InstanceOutputs(Publishers):
             markers=self.heard(self.markers),
         )
 
-    def publish_labels(self, labels: LabelSet) -> None:
-        """Publish the latched names of the class ids in the detections."""
-        self.label_info_json.publish(messages.label_info_json(labels))
-        if self.label_info is not None:
-            self.label_info.publish(messages.label_info(labels, self.header_now()))
-
     def publish_found(
         self,
         found: Found,
-        regions: Sequence[Region],
         labels: LabelSet,
         header: Header,
         wanted: InstancesWanted,
     ) -> None:
         """Publish id image (mono16, the image's size) and detections under the image's header."""
         if wanted.instances:
-            ids = id_image(found.instances, regions, found.ids)
+            ids = id_image(found.instances, found.regions, found.ids)
             self.instances.publish(image_message(ids, 'mono16', header))
         if wanted.detections_json:
             self.detections_json.publish(instance_messages.detections_json(found, labels, header))
@@ -96,34 +85,18 @@ class InstanceOutputs(Publishers):
         self,
         frame: Frame,
         found: Found,
-        regions: Sequence[Region],
         labels: LabelSet,
         alpha: float,
         header: Header,
     ) -> None:
         """Publish the picture with the objects drawn over it (rgb8, the image's size)."""
-        rgb = frame.pixels if frame.color == 'rgb' else frame.pixels[..., ::-1]
         shown = found.instances
         texts = [
             f'{labels.names[label]} {number} {score:.2f}'
             for label, number, score in zip(shown.labels, found.ids, shown.scores, strict=True)
         ]
-        picture = draw_objects(rgb, regions, shown.boxes, found.ids, texts, alpha)
+        picture = draw_objects(frame.rgb, found.regions, shown.boxes, found.ids, texts, alpha)
         self.overlay.publish(image_message(picture, 'rgb8', header))
-
-    def publish_markers(
-        self,
-        footprints: Sequence[Footprint],
-        found: Found,
-        labels: LabelSet,
-        frame_id: str,
-        header: Header,
-        lifetime: float,
-    ) -> None:
-        """Publish where the objects stand, in place of those of the picture before."""
-        self.markers.publish(
-            instance_messages.markers(footprints, found, labels, frame_id, header, lifetime)
-        )
 
     def clear_markers(self, frame_id: str) -> None:
         """Take the markers back: nothing keeps them up to date any more."""

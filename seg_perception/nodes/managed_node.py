@@ -40,7 +40,7 @@ class Wanted(Protocol):
 class Outputs(Protocol):
     """The publishers of one configured node."""
 
-    def wanted(self, *, lazy: bool) -> Any: ...
+    def wanted(self, *, lazy: bool) -> Wanted: ...
 
     def destroy(self) -> None: ...
 
@@ -83,6 +83,7 @@ class ManagedNode(LifecycleNode, ABC):
 
     #: What a hung frame means, for people.
     HUNG = 'the work is too slow here, or it hangs'
+    _outputs: Outputs
 
     def __init__(self, name: str, parameters: type, task: str, **node_options: Any) -> None:
         super().__init__(name, **node_options)
@@ -93,7 +94,7 @@ class ManagedNode(LifecycleNode, ABC):
         self._health = HealthMonitor(self, task)
         self._configured = False
         self._active = False
-        self._handler: Any = None
+        self._handler: Handler | None = None
         self._streams: list[InputStream] = []
         self._companions: list[InputStream] = []
         self._next_due: dict[str, float] = {}

@@ -11,13 +11,12 @@ from nav_msgs.msg import OccupancyGrid
 from rclpy.duration import Duration
 from rclpy.lifecycle import LifecycleNode
 from sensor_msgs.msg import CameraInfo, Image, LaserScan, PointCloud2
-from std_msgs.msg import Header, String
+from std_msgs.msg import Header
 
-from seg_perception.core.labels import LabelSet
 from seg_perception.core.overlay import blend
 from seg_perception.core.results import SemanticResult
-from seg_perception.nodes.publishers import LATCHED, STREAM, Publishers
-from seg_perception.ros import messages, optional
+from seg_perception.nodes.publishers import LATCHED, STREAM, LabelledPublishers, Publishers
+from seg_perception.ros import messages
 from seg_perception.ros.ground_messages import GroundMessages, GroundWanted
 from seg_perception.ros.images import Frame, image_message
 
@@ -86,8 +85,7 @@ class CameraOutputs(Publishers):
         header: Header,
     ) -> None:
         """Publish the picture with the classes' colours over it (rgb8, the image's size)."""
-        rgb = frame.pixels if frame.color == 'rgb' else frame.pixels[..., ::-1]
-        picture = blend(rgb, result.labels, palette, alpha)
+        picture = blend(frame.rgb, result.labels, palette, alpha)
         self.overlay.publish(image_message(picture, 'rgb8', header))
 
 
@@ -153,7 +151,7 @@ class Wanted:
         return self.ground.anything or self.cameras[name].camera_info
 
 
-class SegmentationOutputs(Publishers):
+class SegmentationOutputs(LabelledPublishers):
     """Publishers of one configured segmentation node.
 
     Args:
@@ -166,12 +164,6 @@ class SegmentationOutputs(Publishers):
         super().__init__(node)
         self.cameras = {name: CameraOutputs(node, name) for name in cameras}
         self.ground = GroundOutputs(node) if with_grid else None
-        self.label_info_json = self.create(String, '~/label_info_json', LATCHED)
-        self.label_info = None
-        if optional.vision_msgs is not None:
-            self.label_info = self.create(
-                optional.vision_msgs.msg.LabelInfo, '~/label_info', LATCHED
-            )
 
     def destroy(self) -> None:
         """Take the topics down."""
@@ -186,9 +178,3 @@ class SegmentationOutputs(Publishers):
         cameras = {name: camera.wanted(lazy=lazy) for name, camera in self.cameras.items()}
         ground = GroundWanted() if self.ground is None else self.ground.wanted(lazy=lazy)
         return Wanted(cameras, ground)
-
-    def publish_labels(self, labels: LabelSet) -> None:
-        """Publish the latched names, colours and roles of the mask's ids."""
-        self.label_info_json.publish(messages.label_info_json(labels))
-        if self.label_info is not None:
-            self.label_info.publish(messages.label_info(labels, self.header_now()))

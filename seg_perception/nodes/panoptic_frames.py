@@ -128,7 +128,6 @@ def _rgb(message: Image | None) -> np.ndarray | None:
     if message is None:
         return None
     try:
-        frame = to_frame(message)
+        return to_frame(message).rgb
     except ImageError:
         return None
-    return frame.pixels if frame.color == 'rgb' else frame.pixels[..., ::-1]

@@ -14,8 +14,8 @@ from seg_perception.core.labels import LabelSet
 from seg_perception.core.overlay import colorize_panoptic
 from seg_perception.core.panoptic import VOID, to_rgb
 from seg_perception.core.results import PanopticResult
-from seg_perception.nodes.publishers import LATCHED, STREAM, Publishers
-from seg_perception.ros import instance_messages, messages, optional
+from seg_perception.nodes.publishers import STREAM, LabelledPublishers
+from seg_perception.ros import instance_messages
 from seg_perception.ros.images import image_message
 
 
@@ -33,7 +33,7 @@ class PanopticWanted:
         return any(vars(self).values())
 
 
-class PanopticOutputs(Publishers):
+class PanopticOutputs(LabelledPublishers):
     """Publishers of one configured panoptic node.
 
     Publishing is safe from the worker thread; creating and destroying is not.
@@ -45,12 +45,6 @@ class PanopticOutputs(Publishers):
         self.panoptic_rgb = self.create(Image, '~/panoptic_rgb', STREAM)
         self.segments_json = self.create(String, '~/segments_json', STREAM)
         self.overlay = self.create(Image, '~/overlay', STREAM)
-        self.label_info_json = self.create(String, '~/label_info_json', LATCHED)
-        self.label_info = None
-        if optional.vision_msgs is not None:
-            self.label_info = self.create(
-                optional.vision_msgs.msg.LabelInfo, '~/label_info', LATCHED
-            )
 
     def wanted(self, *, lazy: bool) -> PanopticWanted:
         """Return what to compute now; not lazy: everything but pictures for people."""
@@ -60,12 +54,6 @@ class PanopticOutputs(Publishers):
             segments_json=not lazy or self.heard(self.segments_json),
             overlay=self.heard(self.overlay),
         )
-
-    def publish_labels(self, labels: LabelSet) -> None:
-        """Publish the latched names of the classes."""
-        self.label_info_json.publish(messages.label_info_json(labels))
-        if self.label_info is not None:
-            self.label_info.publish(messages.label_info(labels, self.header_now()))
 
     def publish_result(
         self, result: PanopticResult, labels: LabelSet, header: Header, wanted: PanopticWanted

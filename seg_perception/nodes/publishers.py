@@ -8,7 +8,10 @@ from builtin_interfaces.msg import Time
 from rclpy.lifecycle import LifecycleNode
 from rclpy.qos import DurabilityPolicy, HistoryPolicy, QoSProfile, ReliabilityPolicy
 from rclpy.qos_overriding_options import QoSOverridingOptions
-from std_msgs.msg import Header
+from std_msgs.msg import Header, String
+
+from seg_perception.core.labels import LabelSet
+from seg_perception.ros import messages, optional
 
 #: Depth 1 and RELIABLE: a slow viewer is given the newest image, never a growing queue.
 STREAM = QoSProfile(
@@ -61,3 +64,22 @@ class Publishers:
     def header_now(self) -> Header:
         """A header that no image stands behind."""
         return Header(stamp=self.now())
+
+
+class LabelledPublishers(Publishers):
+    """Publishers whose messages hold class ids, and what the ids mean, latched."""
+
+    def __init__(self, node: LifecycleNode) -> None:
+        super().__init__(node)
+        self.label_info_json = self.create(String, '~/label_info_json', LATCHED)
+        self.label_info = None
+        if optional.vision_msgs is not None:
+            self.label_info = self.create(
+                optional.vision_msgs.msg.LabelInfo, '~/label_info', LATCHED
+            )
+
+    def publish_labels(self, labels: LabelSet) -> None:
+        """Publish names, colours and roles of the class ids."""
+        self.label_info_json.publish(messages.label_info_json(labels))
+        if self.label_info is not None:
+            self.label_info.publish(messages.label_info(labels, self.header_now()))

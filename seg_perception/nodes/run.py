@@ -46,6 +46,10 @@ def run(make_node: Callable[[], Node], args: list[str] | None = None) -> int:
     rclpy's own signal handlers invalidate the context at once, and a node could no longer
     withdraw its grid. Ours only raise a flag; the context stays valid until ``end`` returns.
 
+    Args:
+        make_node: returns a node that is a :class:`RunnableNode`, too.
+        args: of the process, as for ``rclpy.init``.
+
     Returns:
         The exit code: 0 on SIGINT, SIGTERM or an outside shutdown, 2 on arguments that cannot
         be used, else the node's own.

@@ -136,8 +136,7 @@ class Exhibit:
 
 def _rgb(frame: BagFrame) -> np.ndarray:
     assert frame.frame is not None
-    pixels = frame.frame.pixels
-    return pixels if frame.frame.color == 'rgb' else np.ascontiguousarray(pixels[..., ::-1])
+    return np.ascontiguousarray(frame.frame.rgb)
 
 
 def _quality(rows: list[dict[str, Any]]) -> float:

@@ -13,12 +13,12 @@ from typing import Any
 
 import numpy as np
 from nav_msgs.msg import Odometry as OdometryMessage
-from rclpy.serialization import deserialize_message
 from sensor_msgs.msg import CameraInfo, Imu
 
 from seg_perception.core.camera import CameraModel
-from seg_perception.core.errors import CameraModelError
+from seg_perception.core.errors import CameraModelError, SourceError
 from seg_perception.core.grid import GridSpec
+from seg_perception.core.motion import CLOCK_JUMP
 from seg_perception.core.results import SemanticResult
 from seg_perception.ros.bag_cameras import BagFrame
 from seg_perception.ros.bag_reader import BagMessage, BagReader
@@ -33,8 +33,6 @@ from seg_perception.runtime.ground_update import Sight
 from seg_perception.runtime.pipeline import Pipeline
 from seg_perception.runtime.shared_ground import SharedGround
 
-#: Seconds by which a stamp must be older than the one before to be a jump of the clock.
-JUMP = 0.5
 #: A live node waits so long for odometry that comes after its picture, nanoseconds.
 AHEAD_NS = 50_000_000
 ODOMETRY, IMU = 'nav_msgs/msg/Odometry', 'sensor_msgs/msg/Imu'
@@ -73,8 +71,8 @@ class Feed:
         while self._next is not None and self._next.log_ns <= log_ns:
             recorded, self._next = self._next, next(self._messages, None)
             try:
-                message = deserialize_message(bytes(recorded.raw), self._kind)
-            except Exception:
+                message = recorded.read(self._kind)
+            except SourceError:
                 continue  # a broken sample is a missing one, and its gap is told
             yield message
 
@@ -135,7 +133,7 @@ class BagGround:
         self._now = frame.log_ns / 1e9
         stamp = frame.stamp_ns
         before = self._stamps.get(camera)
-        if before is not None and before - stamp >= JUMP * 1e9:
+        if before is not None and before - stamp >= CLOCK_JUMP * 1e9:
             self.note('the stamps went back: the grid starts anew')
             self._shared.clear()
             self._stamps[camera] = stamp

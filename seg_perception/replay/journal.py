@@ -57,25 +57,38 @@ class Journal:
         file.write(head)
         return file
 
-    def read(self) -> tuple[dict[str, Any], bytes] | None:
-        """Return the next record; None behind the last whole one, where writing goes on."""
+    def read(self, key: list[Any]) -> tuple[dict[str, Any], bytes] | None:
+        """Return the next record; None behind the last whole one, where writing goes on.
+
+        Args:
+            key: of the picture that it must be of.
+
+        Raises:
+            SourceError: it is of another.
+        """
         if not self._reading:
             return None
         start = self._file.tell()
         try:
             head = self._file.read(_LENGTHS.size)
             text, data = (self._file.read(n) for n in _LENGTHS.unpack(head))
-            return json.loads(text), zlib.decompress(data)
+            description, arrays = json.loads(text), zlib.decompress(data)
         except (struct.error, ValueError, zlib.error):
             # Here it was interrupted, maybe in the middle of a record.
             self._file.seek(start)
             self._file.truncate()
             self._reading = False
             return None
+        if description['key'] != key:
+            raise SourceError(
+                f'the journal has {description["key"]} where the bag has {key}: the bag has '
+                'changed; start anew with --overwrite'
+            )
+        return description, arrays
 
-    def write(self, description: dict[str, Any], data: bytes) -> None:
+    def write(self, key: list[Any], description: dict[str, Any], data: bytes) -> None:
         """Append a record; it is in the file when this returns, should the process die."""
-        text, packed = json.dumps(description).encode(), zlib.compress(data, 1)
+        text, packed = json.dumps({'key': key, **description}).encode(), zlib.compress(data, 1)
         self._file.write(_LENGTHS.pack(len(text), len(packed)) + text + packed)
         self._file.flush()
 
@@ -90,7 +103,6 @@ class JournaledSegmenter(Strategy):
 
     Attributes:
         key: of the next picture, which must be the one recorded.
-        recalled: answers taken from the journal so far.
     """
 
     def __init__(self, segmenter: Segmenter, journal: Journal) -> None:
@@ -98,7 +110,6 @@ class JournaledSegmenter(Strategy):
         self._journal = journal
         self._warm = False
         self.key: list[Any] = []
-        self.recalled = 0
 
     def network_size(self, width: int, height: int) -> tuple[int, int]:
         return self.segmenter.network_size(width, height)
@@ -110,7 +121,7 @@ class JournaledSegmenter(Strategy):
         return self.segmenter.at_scale(scale)
 
     def segment(self, image: np.ndarray, color: str = 'rgb') -> SemanticResult:
-        record = self._journal.read()
+        record = self._journal.read(self.key)
         if record is not None:
             return self._recall(*record)
         if not self._warm:
@@ -121,8 +132,8 @@ class JournaledSegmenter(Strategy):
         elapsed = (time.perf_counter() - start) * 1e3
         self.last_timing = {**self.segmenter.last_timing, 'segment': elapsed}
         self._journal.write(
+            self.key,
             {
-                'key': self.key,
                 'size': result.size,
                 'image_size': result.image_size,
                 'timing': self.last_timing,
@@ -132,12 +143,6 @@ class JournaledSegmenter(Strategy):
         return result
 
     def _recall(self, description: dict[str, Any], data: bytes) -> SemanticResult:
-        if description['key'] != self.key:
-            raise SourceError(
-                f'the journal has {description["key"]} where the bag has {self.key}: the bag has '
-                'changed; start anew with --overwrite'
-            )
-        self.recalled += 1
         self.last_timing = description['timing']
         width, height = description['size']
         planes = np.frombuffer(data, np.uint8).reshape(2, height, width).copy()

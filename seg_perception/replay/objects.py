@@ -10,8 +10,8 @@ from typing import Any
 import cv2
 import numpy as np
 
-from seg_perception.core.errors import DatasetError, ProviderError, SourceError
-from seg_perception.core.instances import Region, id_image, select
+from seg_perception.core.errors import DatasetError
+from seg_perception.core.instances import Found, id_image
 from seg_perception.core.labels import LabelSet
 from seg_perception.core.overlay import draw_objects
 from seg_perception.core.panoptic import VOID, PanopticQuality
@@ -23,12 +23,12 @@ from seg_perception.replay.truth import FrameTruth
 from seg_perception.ros.bag_cameras import BagFrame
 from seg_perception.ros.bag_writer import BagWriter, detections, label_info
 from seg_perception.ros.images import Frame, image_message
-from seg_perception.ros.instance_messages import Found, detections_json
+from seg_perception.ros.instance_messages import detections_json
 from seg_perception.ros.instance_parameters import InstanceParameters
 from seg_perception.ros.messages import label_info_json
 from seg_perception.runtime.bundle import Bundle
 from seg_perception.runtime.instance import InstanceSegmenter
-from seg_perception.runtime.tracking import Tracker, TrackingOptions
+from seg_perception.runtime.tracking import Numbering
 
 NODE = 'instance_node'
 #: COCO's category ids (of the simulator's truth) and the names that models have for them.
@@ -85,7 +85,7 @@ class ObjectRun:
         self._journal = Journal(journal, fingerprint, resume=resume)
         self._warm = False
         self._writer = writer
-        self._trackers = {name: _tracker(p) for name in cameras}
+        self._numberings = {name: Numbering(p) for name in cameras}
         self._several = len(cameras) > 1
         classes = len(self.labels)
         self._quality = PanopticQuality(classes + 1, range(classes))
@@ -93,7 +93,7 @@ class ObjectRun:
         self._entries = _entries()
         self._frames = self._scored = 0
         self._ms: list[float] = []
-        self._last: tuple[Found, list[Region]] | None = None
+        self._last: Found | None = None
 
     def frame(self, frame: BagFrame, truth: FrameTruth | None, truth_labels: str) -> np.ndarray:
         """Find the objects of a picture, write and count them.
@@ -109,19 +109,13 @@ class ObjectRun:
         assert frame.frame is not None
         assert frame.message is not None
         everything = self._segment(frame)
-        instances, regions = select(everything, self._selection)
-        tracker = self._trackers[frame.camera.name if self._several else '']
-        if tracker is None:
-            ids = np.arange(1, len(instances) + 1, dtype=np.int32)
-        else:
-            ids = tracker.update(instances, frame.stamp_ns)
-        areas = np.array([region.area for region in regions], np.int64)
-        found = Found(instances, ids, areas, tracker is not None)
-        picture = id_image(instances, regions, ids)
+        numbering = self._numberings[frame.camera.name if self._several else '']
+        found = numbering.number(everything, self._selection, frame.stamp_ns)
+        picture = id_image(found.instances, found.regions, found.ids)
         self._write(frame, found, picture)
-        self._last = found, regions
+        self._last = found
         self._frames += 1
-        self._found += np.bincount(instances.labels, minlength=len(self._found))
+        self._found += np.bincount(found.instances.labels, minlength=len(self._found))
         if truth is not None and truth.instances is not None:
             self._score(everything, found, picture, truth, truth_labels)
         return picture
@@ -129,12 +123,12 @@ class ObjectRun:
     def draw(self, rgb: np.ndarray) -> np.ndarray:
         """Return the last picture, uint8 [H, W, 3] RGB, with its objects drawn over it."""
         assert self._last is not None
-        found, regions = self._last
+        found = self._last
         texts = [
             f'{self.labels.names[label]} {number}'
             for label, number in zip(found.instances.labels, found.ids, strict=True)
         ]
-        return draw_objects(rgb, regions, found.instances.boxes, found.ids, texts, 0.5)
+        return draw_objects(rgb, found.regions, found.instances.boxes, found.ids, texts, 0.5)
 
     def describe(self) -> dict[str, Any]:
         """Return what was found, as plain data that adds up."""
@@ -158,27 +152,21 @@ class ObjectRun:
     def _segment(self, frame: BagFrame) -> Instances:
         """Ask the journal, behind its end the network."""
         key = [frame.camera.name, frame.index, frame.stamp_ns]
-        record = self._journal.read()
+        record = self._journal.read(key)
         if record is not None:
             description, data = record
-            if description['key'] != key:
-                raise SourceError(
-                    f'the journal has {description["key"]} where the bag has {key}: the bag has '
-                    'changed; start anew with --overwrite'
-                )
             self._ms.append(description['ms'])
             return _unpacked(description, data)
         assert frame.frame is not None
         instances, elapsed = self._infer(frame.frame)
         self._ms.append(elapsed)
         description = {
-            'key': key,
             'ms': elapsed,
             'count': len(instances),
             'side': instances.masks.shape[1:],
             'image_size': instances.image_size,
         }
-        self._journal.write(description, _packed(instances))
+        self._journal.write(key, description, _packed(instances))
         return instances
 
     def _infer(self, frame: Frame) -> tuple[Instances, float]:
@@ -274,24 +262,6 @@ def _entries() -> ObjectEntries | None:
     try:
         return ObjectEntries()
     except DatasetError:
-        return None
-
-
-def _tracker(p: InstanceParameters) -> Tracker | None:
-    """The node's tracker, None where ids are those of one picture."""
-    if p.tracking == 'off':
-        return None
-    options = TrackingOptions(
-        min_score=p.track_min_score,
-        min_overlap=p.track_min_overlap,
-        memory=p.track_memory,
-        max_id=p.track_max_id,
-    )
-    try:
-        return Tracker(options)
-    except ProviderError:
-        if p.tracking == 'on':
-            raise
         return None
 
 

@@ -12,10 +12,9 @@ from typing import Any
 import cv2
 import numpy as np
 from nav_msgs.msg import OccupancyGrid
-from rclpy.serialization import deserialize_message
 from sensor_msgs.msg import Image, PointCloud2
 
-from seg_perception.core.errors import DatasetError, ImageError
+from seg_perception.core.errors import DatasetError, ImageError, SourceError
 from seg_perception.core.grid import GridSpec
 from seg_perception.core.labels import LabelSet
 from seg_perception.evaluation.mapping import class_map
@@ -231,9 +230,9 @@ class _Topic:
             )
         for recorded in bag.messages({topic}):
             try:
-                message = deserialize_message(bytes(recorded.raw), message_class)
-            except Exception as error:  # the middleware's own types
-                raise DatasetError(f'{topic}: a message is not a {wanted}: {error}') from error
+                message = recorded.read(message_class)
+            except SourceError as error:
+                raise DatasetError(f'{topic}: a message is {error}') from error
             spec, array = read(message, topic)
             stamps.append(stamp_ns(message.header.stamp))
             packed = zlib.compress(array.tobytes(), 1)

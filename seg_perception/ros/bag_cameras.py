@@ -6,7 +6,6 @@ import re
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
-from rclpy.serialization import deserialize_message
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
 from seg_perception.core.errors import ImageError, SourceError
@@ -97,7 +96,7 @@ def find_cameras(bag: BagReader, asked: Sequence[str] = ()) -> list[BagCamera]:
     if asked:
         return _asked_cameras(bag, topics, infos, asked)
     fitting = [t for t in topics if _camera_like(bag, t)]
-    calibrated = [t for t in fitting if _info_of(t, infos)]
+    calibrated = [t for t in fitting if t.info_name in infos]
     chosen = _one_a_camera(calibrated or fitting)
     if not chosen or (not calibrated and len(chosen) > 1):
         raise SourceError(
@@ -143,15 +142,14 @@ def _camera_like(bag: BagReader, topic: ImageTopic) -> bool:
     if topic.type == COMPRESSED:
         return 'depth' not in topic.name.lower()
     for recorded in bag.messages({topic.name}):
-        message = _deserialize(recorded)
+        message = _picture(recorded)
         if message is not None:
             return message.encoding not in _NO_PICTURE
     return False
 
 
 def _info_of(topic: ImageTopic, infos: set[str]) -> str:
-    sibling = topic.base.rpartition('/')[0] + '/camera_info'
-    return sibling if sibling in infos else ''
+    return topic.info_name if topic.info_name in infos else ''
 
 
 def _one_a_camera(topics: list[ImageTopic]) -> list[ImageTopic]:
@@ -218,7 +216,7 @@ class CameraFrames:
 
     def _frame(self, recorded: BagMessage, camera: BagCamera, state: _State) -> BagFrame:
         index, state.count = state.count, state.count + 1
-        message = _deserialize(recorded)
+        message = _picture(recorded)
         if message is None:
             problem = f'not a {recorded.type}'
             self._note(f'{camera.image.name}: {problem}')
@@ -240,9 +238,9 @@ class CameraFrames:
 
     def _read(self, recorded: BagMessage, kind: type):
         try:
-            return deserialize_message(bytes(recorded.raw), kind)
-        except Exception as error:  # the middleware's own types, different in every RMW
-            self._note(f'{recorded.topic}: not a {kind.__name__}: {error}')
+            return recorded.read(kind)
+        except SourceError as error:
+            self._note(f'{recorded.topic}: {error}')
             return None
 
     def _note(self, text: str) -> None:
@@ -250,10 +248,9 @@ class CameraFrames:
             self.problems.append(text)
 
 
-def _deserialize(recorded: BagMessage) -> Image | CompressedImage | None:
+def _picture(recorded: BagMessage) -> Image | CompressedImage | None:
     """Return a recorded picture, None where its bytes are not one."""
     try:
-        kind = CompressedImage if recorded.type == COMPRESSED else Image
-        return deserialize_message(bytes(recorded.raw), kind)
-    except Exception:  # the middleware's own types, different in every RMW
+        return recorded.read(CompressedImage if recorded.type == COMPRESSED else Image)
+    except SourceError:
         return None

@@ -6,6 +6,9 @@ from collections.abc import Callable, Collection, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+
+from rclpy.serialization import deserialize_message
 
 from seg_perception.core.errors import SourceError
 from seg_perception.ros.cut_bags import CutMcap, CutSqlite
@@ -31,6 +34,17 @@ class BagMessage:
     type: str
     log_ns: int
     raw: bytes | memoryview
+
+    def read(self, kind: type) -> Any:
+        """Return it as a message of a class.
+
+        Raises:
+            SourceError: its bytes are not one.
+        """
+        try:
+            return deserialize_message(bytes(self.raw), kind)
+        except Exception as error:  # the middleware's own types, different in every RMW
+            raise SourceError(f'not a {kind.__name__}: {error}') from error
 
 
 class BagReader:

@@ -13,8 +13,9 @@ from typing import Any
 import numpy as np
 
 from seg_perception.core.errors import SourceError
+from seg_perception.core.instances import Found
 from seg_perception.core.labels import LabelSet
-from seg_perception.ros.instance_messages import Found, visible_boxes
+from seg_perception.ros.instance_messages import visible_boxes
 
 #: What vision_msgs 4 defines (https://github.com/ros-perception/vision_msgs): rosbags has no
 #: copy of it, and it needs not be installed to be written.

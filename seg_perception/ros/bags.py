@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
-from rclpy.serialization import deserialize_message
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
 from seg_perception.core.errors import ImageError, SourceError
-from seg_perception.ros.bag_reader import BagReader, BagTopic
+from seg_perception.ros.bag_reader import BagMessage, BagReader, BagTopic
 from seg_perception.ros.images import compressed_to_frame, to_frame
 from seg_perception.ros.sources import Report, Source, SourceFrame
 
@@ -30,6 +30,11 @@ class ImageTopic(BagTopic):
         if self.type == COMPRESSED and self.name.endswith(suffix):
             return self.name[: -len(suffix)]
         return self.name
+
+    @property
+    def info_name(self) -> str:
+        """Name of the calibration's topic beside it, by image_transport's convention."""
+        return self.base.rpartition('/')[0] + '/camera_info'
 
     def __str__(self) -> str:
         return f'{self.name} ({self.type.rsplit("/", 1)[1]}, {self.count})'
@@ -79,9 +84,9 @@ class BagSource(Source):
             if self._stopping.is_set():
                 return
             if recorded.topic == self._info_topic:
-                info = self._deserialize(recorded.raw, CameraInfo) or info
+                info = self._read(recorded, CameraInfo) or info
                 continue
-            frame, log_ns = self._frame(recorded.raw, index), recorded.log_ns
+            frame, log_ns = self._frame(recorded, index), recorded.log_ns
             if frame is None:
                 continue
             first_ns = log_ns if first_ns is None else first_ns
@@ -90,10 +95,10 @@ class BagSource(Source):
             yield replace(frame, offset_ns=offset_ns, stamp_ns=stamp_ns, camera_info=info)
             index += 1
 
-    def _frame(self, raw: bytes, index: int) -> SourceFrame | None:
+    def _frame(self, recorded: BagMessage, index: int) -> SourceFrame | None:
         """Turn a recorded message into a frame; None (counted) where it can't be."""
         compressed = self.topic.type == COMPRESSED
-        message = self._deserialize(raw, CompressedImage if compressed else Image)
+        message = self._read(recorded, CompressedImage if compressed else Image)
         if message is None:
             return None
         header = message.header
@@ -111,11 +116,11 @@ class BagSource(Source):
             index, view.pixels, color=view.color, stamp_ns=stamp_ns, frame_id=header.frame_id
         )
 
-    def _deserialize(self, raw: bytes, kind: type):
+    def _read(self, recorded: BagMessage, kind: type) -> Any:
         try:
-            return deserialize_message(bytes(raw), kind)
-        except Exception as error:  # the middleware's own types, different in every RMW
-            self._skip(f'not a {kind.__name__}: {error}')
+            return recorded.read(kind)
+        except SourceError as error:
+            self._skip(str(error))
             return None
 
     def _skip(self, why: str) -> None:
@@ -138,15 +143,14 @@ class BagSource(Source):
                     f'{", ".join(present) or "none"}'
                 )
             return asked
-        sibling = self.topic.base.rpartition('/')[0] + '/camera_info'
-        return sibling if sibling in present else ''
+        return self.topic.info_name if self.topic.info_name in present else ''
 
     def _find_first_info(self) -> CameraInfo | None:
         """Read the first calibration: pictures recorded before it are given it too."""
         if not self._info_topic:
             return None
         for recorded in self._bag.messages({self._info_topic}):
-            info = self._deserialize(recorded.raw, CameraInfo)
+            info = self._read(recorded, CameraInfo)
             if info is not None:
                 return info
         return None
@@ -156,7 +160,7 @@ class BagSource(Source):
         skipped = self.skipped
         for recorded in self._bag.messages({self.topic.name}):
             keep, self._keep = self._keep, False
-            frame = self._frame(recorded.raw, 0)
+            frame = self._frame(recorded, 0)
             self._keep = keep
             if frame is not None:
                 self.skipped = skipped  # the pass counts them itself

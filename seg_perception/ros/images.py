@@ -41,6 +41,11 @@ class Frame:
         """(width, height) in pixels."""
         return self.pixels.shape[1], self.pixels.shape[0]
 
+    @property
+    def rgb(self) -> np.ndarray:
+        """The pixels, or a view of them, in the order 'rgb'."""
+        return self.pixels if self.color == 'rgb' else self.pixels[..., ::-1]
+
 
 @dataclass(frozen=True)
 class _Encoding:

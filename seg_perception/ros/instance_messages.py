@@ -17,6 +17,7 @@ from visualization_msgs.msg import Marker, MarkerArray
 
 from seg_perception.core.errors import ImageError, LabelSetError
 from seg_perception.core.footprints import Footprint
+from seg_perception.core.instances import Found
 from seg_perception.core.labels import LabelSet
 from seg_perception.core.overlay import id_colors
 from seg_perception.core.panoptic import CLASS_STEP, Thing
@@ -29,23 +30,6 @@ from seg_perception.ros.messages import stamp_from_ns, stamp_ns
 #: Height of a marker's text above the ground, and of its letters, in metres.
 _TEXT_AT, _LETTERS = 2.0, 0.5
 _LINE_WIDTH = 0.08
-
-
-@dataclass(frozen=True)
-class Found:
-    """The objects of one picture as they are published, the best first.
-
-    Attributes:
-        instances: classes, scores, boxes.
-        ids: int [N], pixel values of ~/instances.
-        areas: int [N], pixels of each object, also those that others cover.
-        tracked: whether the ids last from picture to picture.
-    """
-
-    instances: Instances
-    ids: np.ndarray
-    areas: np.ndarray
-    tracked: bool
 
 
 def detections_json(found: Found, labels: LabelSet, header: Header) -> String:
@@ -71,7 +55,7 @@ def detections_json(found: Found, labels: LabelSet, header: Header) -> String:
                 'class_name': labels.names[int(instances.labels[i])],
                 'score': round(float(instances.scores[i]), 4),
                 'box': [round(float(v), 2) for v in box],
-                'area': int(found.areas[i]),
+                'area': found.regions[i].area,
             }
             for i, box in enumerate(visible_boxes(instances))
         ],

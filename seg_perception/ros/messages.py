@@ -19,9 +19,6 @@ from seg_perception.core.labels import LabelSet
 from seg_perception.core.results import UNLABELLED
 from seg_perception.ros import optional
 
-#: Whether the vision_msgs topics can be published; their JSON twins always can.
-HAVE_VISION_MSGS = optional.vision_msgs is not None
-
 
 def header(stamp: Time, frame_id: str) -> Header:
     """Return a header."""

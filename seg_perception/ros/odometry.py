@@ -87,11 +87,6 @@ class Odometry:
         return f'none ({self._reason})' if self._reason else 'none'
 
     @property
-    def in_use(self) -> bool:
-        """Whether the grid depends on odometry now."""
-        return bool(self._using)
-
-    @property
     def needs_topic(self) -> bool:
         """Whether a missing topic is a problem."""
         return self._using == 'topic'

@@ -94,11 +94,6 @@ class MatchedSubscription:
     def is_open(self) -> bool:
         return self._subscription is not None
 
-    @property
-    def best_effort(self) -> bool:
-        """Whether the open subscription asks for BEST_EFFORT."""
-        return self._in_use == ReliabilityPolicy.BEST_EFFORT
-
     def open(self) -> None:
         """Subscribe; asks for BEST_EFFORT at once where a known publisher offers only that."""
         if self.is_open:

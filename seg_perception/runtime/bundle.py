@@ -183,17 +183,6 @@ def bundle_folders() -> list[Path]:
     return [found[name] for name in sorted(found)]
 
 
-def list_bundles() -> list[Bundle]:
-    """Every bundle on the search paths whose description can be read."""
-    bundles = []
-    for folder in bundle_folders():
-        try:
-            bundles.append(Bundle.load(folder))
-        except BundleError:
-            continue
-    return bundles
-
-
 def write_bundle(
     folder: str | Path,
     model: bytes,

@@ -11,12 +11,14 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
+from seg_perception.core.arguments import height_width
 from seg_perception.core.errors import BundleError, LabelSetError, SegPerceptionError
 from seg_perception.core.labels import LabelSet
 from seg_perception.runtime import importer, instance_commands
 from seg_perception.runtime.bundle import Bundle, bundle_folders
 from seg_perception.runtime.engine import PRECISIONS
 from seg_perception.runtime.instance import InstanceSegmenter
+from seg_perception.runtime.raw_network import KINDS, LAYOUTS, ImportOptions, probe_image
 from seg_perception.runtime.schema import COLORS, TASKS
 from seg_perception.runtime.semantic import SemanticSegmenter
 from seg_perception.runtime.session import PROVIDERS
@@ -82,13 +84,13 @@ def _add_import(commands: Any) -> None:
     add('--mean', type=_numbers, default=(0.0,), help='one number or three, separated by commas')
     add('--std', type=_numbers, default=(1.0,))
     add('--input', help="name of the network's input")
-    add('--layout', choices=importer.LAYOUTS, help='of the input')
-    add('--size', type=_size, metavar='HxW', help='fix the input; default: as in the file')
+    add('--layout', choices=LAYOUTS, help='of the input')
+    add('--size', type=height_width, metavar='HxW', help='fix the input; default: as in the file')
     add('--multiple', type=int, default=1, help='sides are multiple * n + offset')
     add('--offset', type=int, default=0)
-    add('--default-size', type=_size, metavar='HxW', help='of a dynamic network')
+    add('--default-size', type=height_width, metavar='HxW', help='of a dynamic network')
     add('--output', help='name of the output to take')
-    add('--output-kind', choices=importer.KINDS, default='logits')
+    add('--output-kind', choices=KINDS, default='logits')
     add('--channels', type=_indices, default=(), help='output channels to keep, e.g. 0,2,5')
     add('--label-stride', type=int, default=1, help='input pixels per mask pixel')
     add('--confidence-stride', type=int, default=4, help='finest confidence, in input pixels')
@@ -159,7 +161,7 @@ def check_bundle(name: str | Path, provider: str = 'auto', precision: str = 'aut
     start = time.perf_counter()
     segmenter.warm_up(width, height)
     loaded = time.perf_counter() - start
-    frame = importer.probe_image(height, width)
+    frame = probe_image(height, width)
     times = []
     for _ in range(CHECK_RUNS):
         segmenter.segment(frame, 'rgb')
@@ -172,7 +174,7 @@ def check_bundle(name: str | Path, provider: str = 'auto', precision: str = 'aut
 
 def run_import(args: argparse.Namespace) -> int:
     """Make a bundle of an ONNX file."""
-    options = importer.ImportOptions(
+    options = ImportOptions(
         color=args.color,
         scale=args.scale,
         mean=args.mean,
@@ -263,12 +265,6 @@ def _numbers(text: str) -> tuple[float, ...]:
 @_parser('list of channel indices, e.g. 0,2,5')
 def _indices(text: str) -> tuple[int, ...]:
     return tuple(int(part) for part in text.split(','))
-
-
-@_parser('size, height x width, e.g. 512x896')
-def _size(text: str) -> tuple[int, int]:
-    height, width = text.lower().split('x')
-    return int(height), int(width)
 
 
 def _names(text: str) -> list[str]:

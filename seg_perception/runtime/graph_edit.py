@@ -33,9 +33,11 @@ def reads(node: onnx.NodeProto) -> set[str]:
     return names
 
 
-def needed(nodes: Sequence[onnx.NodeProto], output: str, behind: str = '') -> list[onnx.NodeProto]:
-    """The nodes ``output`` depends on, in their order; only those ``behind`` a tensor if named."""
-    wanted, kept = {output}, []
+def needed(
+    nodes: Sequence[onnx.NodeProto], *outputs: str, behind: str = ''
+) -> list[onnx.NodeProto]:
+    """The nodes that outputs depend on, in order; only those ``behind`` a tensor if named."""
+    wanted, kept = set(outputs), []
     for node in reversed(nodes):
         if wanted & set(node.output):
             kept.append(node)
@@ -57,6 +59,14 @@ def uses(graph: onnx.GraphProto, name: str) -> bool:
     return any(item.name == name for group in tensors for item in group) or any(
         name in reads(node) | set(node.output) for node in graph.node
     )
+
+
+def move_away(graph: onnx.GraphProto, names: Iterable[str], prefix: str) -> dict[str, str]:
+    """Free names that tensors have taken; return what these are called now, by their old names."""
+    moved = {name: f'{prefix}{name}' for name in names if uses(graph, name)}
+    for old, new in moved.items():
+        rename(graph, old, new)
+    return moved
 
 
 def rename(graph: onnx.GraphProto, old: str, new: str) -> None:

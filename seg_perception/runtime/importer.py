@@ -4,85 +4,22 @@ from __future__ import annotations
 
 import colorsys
 import dataclasses
-import tempfile
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from seg_perception.core.errors import BundleError, ProviderError
+from seg_perception.core.errors import BundleError
 from seg_perception.core.labels import LabelSet, Role
 from seg_perception.core.resources import user_data_dir
-from seg_perception.runtime import schema
+from seg_perception.runtime import network_file
 from seg_perception.runtime.bundle import Bundle, write_bundle
+from seg_perception.runtime.bundle_segmenter import BundleSegmenter, Result
+from seg_perception.runtime.raw_network import ImportOptions, RawNetwork, probe_image
 from seg_perception.runtime.semantic import SemanticSegmenter
-from seg_perception.runtime.session import open_session
-
-KINDS = ('logits', 'softmax', 'labels')
-LAYOUTS = ('nchw', 'nhwc')
-#: Area of a dynamic network's default size when none is given: 360 x 640 pixels.
-_DEFAULT_SIZE = (360, 640)
-
-
-@dataclass(frozen=True)
-class ImportOptions:
-    """What a network wants and gives. None = read from the file, or tried out.
-
-    Attributes:
-        color: 'rgb' or 'bgr', order of the network's channels.
-        scale, mean, std: the network gets ``(pixel * scale - mean) / std``, pixel 0..255; mean
-            and std have one value or three, in the network's channel order.
-        input_name, output_name: of the tensors; None = the only one.
-        layout: of the input, 'nchw' or 'nhwc'.
-        size: (height, width) in pixels; None = the network's own, or dynamic.
-        multiple, offset: sides that a dynamic network takes: multiple * n + offset.
-        default_size: (height, width) a dynamic network is best run at.
-        output_kind: 'logits', 'softmax' (probabilities) or 'labels' (class ids).
-        channels: indices of the output channels to keep, in the label set's order. The others
-            can win no pixel: leaving out a "background" makes its pixels something else.
-        label_stride: input pixels per mask pixel, 1 = the mask is as fine as the input.
-        confidence_stride: the finest confidence, in input pixels.
-        align_corners: how logits coarser than the input are interpolated; None = True for
-            sizes of multiple * n + 1, whose grids meet at the corners.
-    """
-
-    color: str = 'rgb'
-    scale: float = 1.0
-    mean: tuple[float, ...] = (0.0,)
-    std: tuple[float, ...] = (1.0,)
-    input_name: str | None = None
-    output_name: str | None = None
-    layout: str | None = None
-    size: tuple[int, int] | None = None
-    multiple: int = 1
-    offset: int = 0
-    default_size: tuple[int, int] | None = None
-    output_kind: str = 'logits'
-    channels: tuple[int, ...] = ()
-    label_stride: int = 1
-    confidence_stride: int = 4
-    align_corners: bool | None = None
-
-    def __post_init__(self) -> None:
-        schema.choice(self.color, schema.COLORS, 'color')
-        schema.choice(self.output_kind, KINDS, 'output kind')
-        if self.layout is not None:
-            schema.choice(self.layout, LAYOUTS, 'layout')
-        schema.whole(self.multiple, 'multiple', 1, 1024)
-        schema.whole(self.offset, 'offset', 0, 1024)
-        schema.whole(self.label_stride, 'label stride', 1, 64)
-        schema.whole(self.confidence_stride, 'confidence stride', 1, 64)
-        for name, values in (('mean', self.mean), ('std', self.std)):
-            if len(values) not in (1, 3) or not np.all(np.isfinite(values)):
-                raise BundleError(f'{name} must be one number or three, got {list(values)}')
-        if not np.isfinite(self.scale) or self.scale == 0 or 0 in self.std:
-            raise BundleError('scale and std must not be 0: every pixel would look the same')
-        if len(set(self.channels)) != len(self.channels) or min(self.channels, default=0) < 0:
-            raise BundleError(
-                f'channels must be different indices from 0, got {list(self.channels)}'
-            )
+from seg_perception.runtime.wrapping import Postprocessing, wrap_semantic
 
 
 @dataclass(frozen=True)
@@ -170,10 +107,9 @@ def import_semantic(
         LabelSetError: the label set cannot be read.
     """
     options, origin = options or ImportOptions(), origin or Origin()
-    label_set = labels if isinstance(labels, LabelSet) else read_labels(labels)
+    label_set = read_labels(labels)
     folder = new_folder(name, out_dir, overwrite=overwrite)
-    with tempfile.TemporaryDirectory(prefix='seg_perception-') as work:
-        model, input_spec = wrap_file(Path(onnx_path), label_set, options, Path(work))
+    model, input_spec = wrap_file(Path(onnx_path), label_set, options)
     output = {
         'labels': 'labels',
         'confidence': None if options.output_kind == 'labels' else 'confidence',
@@ -195,19 +131,10 @@ def try_out(bundle: Bundle, label_stride: int = 1) -> None:
     """
     segmenter = SemanticSegmenter(bundle)
     height, width = bundle.input.default_size
-    frames = [(height, width)]
+    sizes = [(height, width)]
     if bundle.input.size is None:
-        frames.append((width, height))
-    for rows, columns in frames:
-        try:
-            result = segmenter.segment(probe_image(rows, columns), 'rgb')
-        except BundleError as error:
-            if (rows, columns) == (height, width):
-                raise
-            raise BundleError(
-                f'the network runs at {height}x{width} but not at every size its input allows '
-                f'({error}); give the multiple its sides need (--multiple), or fix it (--size)'
-            ) from error
+        sizes.append((width, height))
+    for (rows, columns), result in run_at(segmenter, sizes):
         if label_stride == 1 and result.size != segmenter.network_size(columns, rows):
             raise BundleError(
                 f'the mask is {result.size} for an input of '
@@ -218,8 +145,33 @@ def try_out(bundle: Bundle, label_stride: int = 1) -> None:
             raise BundleError('the network labels no pixel with a class of the label set')
 
 
-def read_labels(text: str | Path) -> LabelSet:
-    """Load a label set by name or from a YAML file."""
+def run_at(
+    segmenter: BundleSegmenter[Result], sizes: Iterable[tuple[int, int]]
+) -> Iterator[tuple[tuple[int, int], Result]]:
+    """Yield each (height, width) with what a bundle makes of a picture of that size.
+
+    Raises:
+        BundleError: the network fails or gives what the bundle does not promise; of another
+            size than the default one, the message says so.
+    """
+    height, width = segmenter.bundle.input.default_size
+    for size in sizes:
+        try:
+            result = segmenter.segment(probe_image(*size), 'rgb')
+        except BundleError as error:
+            if size == (height, width):
+                raise
+            raise BundleError(
+                f'the network runs at {height}x{width} but not at every size its input allows '
+                f'({error}); give the multiple its sides need (--multiple), or fix it (--size)'
+            ) from error
+        yield size, result
+
+
+def read_labels(text: LabelSet | str | Path) -> LabelSet:
+    """Load a label set by name or from a YAML file; one that is loaded stays as it is."""
+    if isinstance(text, LabelSet):
+        return text
     if str(text).endswith(('.yaml', '.yml')):
         return LabelSet.load(text)
     return LabelSet.named(str(text))
@@ -256,18 +208,8 @@ def labels_entry(labels: LabelSet) -> Any:
     return labels.to_dict()
 
 
-def probe_image(height: int, width: int) -> np.ndarray:
-    """Return a picture with something of everything: uint8 [height, width, 3]."""
-    y = np.linspace(0, 1, height)[:, None, None]
-    x = np.linspace(0, 1, width)[None, :, None]
-    phase = np.arange(3)
-    waves = 0.5 + 0.25 * (np.sin(9 * x + phase) + np.cos(7 * y - phase))
-    noise = np.random.default_rng(0).random((height, width, 3))
-    return (255 * (0.8 * waves + 0.2 * noise)).clip(0, 255).astype(np.uint8)
-
-
 def wrap_file(
-    path: Path, labels: LabelSet, options: ImportOptions, work: Path
+    path: Path, labels: LabelSet, options: ImportOptions
 ) -> tuple[bytes, dict[str, Any]]:
     """Return the deployed graph of a network and model.yaml's key ``input``.
 
@@ -275,118 +217,27 @@ def wrap_file(
         path: the network.
         labels: classes of its channels.
         options: what it wants and gives.
-        work: a folder for scratch files.
     """
-    require_onnx()
-    from seg_perception.runtime import network_file, wrapping
-
-    model = network_file.read(path)
-    source = network_file.input_of(model, options.input_name)
-    output_name = network_file.output_of(model, options.output_name)
-    layout = network_file.layout_of(source, options.layout)
-    size = fixed_size(network_file.size_of(source, layout), options)
-    default = size or fit_default(options)
-    pre = wrapping.Preprocessing(
-        layout, source.type.tensor_type.elem_type, options.scale, options.mean, options.std
-    )
-    network_file.check_preprocessing(pre)
-    scores = run_bare(model, source.name, pre, default, work)[output_name]
-    post = _postprocessing(scores, layout, default, labels, options)
-    wrapping.wrap_semantic(model, source.name, output_name, pre, post, size, labels.names)
-    spec = {
-        'name': wrapping.IMAGE,
-        'color': options.color,
-        'size': list(size) if size else None,
-        'multiple': options.multiple,
-        'offset': options.offset,
-        'default_size': list(default),
-    }
-    return network_file.to_bytes(model), spec
+    raw = RawNetwork.open(path, options)
+    output_name = network_file.output_of(raw.model, options.output_name)
+    post = _postprocessing(raw, raw.run()[output_name], labels)
+    wrap_semantic(raw.model, raw.input_name, output_name, raw.pre, post, raw.size, labels.names)
+    return network_file.to_bytes(raw.model), raw.input_spec()
 
 
-def require_onnx() -> None:
-    try:
-        import onnx  # noqa: F401
-    except ImportError as error:
-        raise BundleError(
-            f'importing needs the package onnx ({error}); install it: pip install onnx'
-        ) from error
-
-
-def fixed_size(
-    declared: tuple[int | None, int | None], options: ImportOptions
-) -> tuple[int, int] | None:
-    """Return the (height, width) the deployed graph shall have, None = dynamic."""
-    for side, wanted in zip(declared, options.size or declared, strict=True):
-        if side is not None and side != wanted:
-            raise BundleError(
-                f'the network takes {_sides(declared)} (height x width) only, the asked size is '
-                f'{_sides(options.size or declared)}'
-            )
-    size = options.size or declared
-    if size[0] is None and size[1] is None:
-        return None
-    if size[0] is None or size[1] is None:
-        raise BundleError(
-            f'the network fixes one side of its input only ({_sides(size)}); give both (--size)'
-        )
-    return size[0], size[1]
-
-
-def _sides(size: tuple[int | None, int | None]) -> str:
-    return 'x'.join('?' if side is None else str(side) for side in size)
-
-
-def fit_default(options: ImportOptions) -> tuple[int, int]:
-    spec = schema.InputSpec(
-        '', options.color, None, options.multiple, options.offset, _DEFAULT_SIZE
-    )
-    return options.default_size or spec.fit(*_DEFAULT_SIZE)
-
-
-def run_bare(
-    model: Any, input_name: str, pre: Any, size: tuple[int, int], work: Path
-) -> dict[str, np.ndarray]:
-    """Run the bare network once: what its outputs really look like."""
-    from seg_perception.runtime import network_file
-
-    raw = work / 'network.onnx'
-    raw.write_bytes(network_file.to_bytes(model))
-    try:
-        session = open_session(raw, 'cpu')
-    except ProviderError:
-        session = open_session(raw, precision='fp32')
-    feed = {input_name: network_file.normalise(probe_image(*size), pre)}
-    try:
-        return session.run(feed)
-    except BundleError as error:
-        raise BundleError(
-            f'the network does not run at {size[0]}x{size[1]} (height x width): {error}. Give the '
-            'size it takes (--size, or --multiple and --default-size)'
-        ) from error
-
-
-def _postprocessing(
-    scores: np.ndarray,
-    layout: str,
-    size: tuple[int, int],
-    labels: LabelSet,
-    options: ImportOptions,
-) -> Any:
-    from seg_perception.runtime import network_file, wrapping
-
-    kind = options.output_kind
-    found = network_file.describe_output(scores, layout, kind, len(labels), options.channels)
+def _postprocessing(raw: RawNetwork, scores: np.ndarray, labels: LabelSet) -> Postprocessing:
+    options, kind, classes = raw.options, raw.options.output_kind, len(labels)
+    found = network_file.describe_output(scores, raw.pre.layout, kind, classes, options.channels)
     network_file.check_values(scores, kind, found)
-    stride = network_file.stride_of(found, size)
+    stride = network_file.stride_of(found, raw.default_size)
     align = options.offset == 1 if options.align_corners is None else options.align_corners
-    target = tuple(side // options.label_stride for side in size)
-    return wrapping.Postprocessing(
+    target = tuple(side // options.label_stride for side in raw.default_size)
+    return Postprocessing(
         kind=kind,
         layout=found.layout,
         rank=scores.ndim,
         channels=found.channels,
-        classes=len(labels),
+        classes=classes,
         stride=stride,
         # At an equal stride above 1 the sizes may differ by the rounding of odd sides only.
         resize=(found.height, found.width) != target

@@ -2,21 +2,15 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass
 
 import cv2
 import numpy as np
 
 from seg_perception.core.errors import BundleError
-from seg_perception.core.labels import LabelSet
 from seg_perception.core.results import Instances
-from seg_perception.runtime.bundle import Bundle
-from seg_perception.runtime.engine import Session
-from seg_perception.runtime.metadata import check_metadata
+from seg_perception.runtime.bundle_segmenter import BundleSegmenter
 from seg_perception.runtime.schema import InputSpec
-from seg_perception.runtime.semantic import check_image, check_input, check_output
-from seg_perception.runtime.session import open_session
 
 #: Grey of the border round a letterboxed picture, as Ultralytics' networks are trained with.
 BORDER = 114
@@ -70,102 +64,29 @@ class Placement:
         return ((boxes - np.tile(self.offset, 2)) / np.tile(self.scale, 2)).astype(np.float32)
 
 
-class InstanceSegmenter:
-    """Runs an instance bundle. Not thread-safe: one worker calls it.
+class InstanceSegmenter(BundleSegmenter[Instances]):
+    """Runs an instance bundle, see ``BundleSegmenter``.
 
-    Attributes:
-        bundle: the model.
-        labels: its classes.
-        provider: what runs it.
-        session: the loaded network; ``session.tried`` says why better providers do not.
-        last_timing: milliseconds of the last ``segment``: 'convert' (resize and colour),
-            'network' (the graph), 'post' (checks, boxes in the picture).
+    Its result is all that the network gives and that makes sense (a class of the label set,
+    finite numbers, a box with an extent), whatever its score.
     """
 
-    def __init__(
-        self,
-        bundle: Bundle,
-        provider: str = 'auto',
-        *,
-        threads: int = 0,
-        precision: str = 'auto',
-    ) -> None:
-        """Verify and load the bundle.
+    task = 'instance'
 
-        Args:
-            bundle: of the task 'instance'.
-            provider, threads, precision: see ``open_session``.
+    def _fit(self, image: np.ndarray) -> np.ndarray:
+        return Placement.of(self.bundle.input, image.shape[1], image.shape[0]).apply(image)
 
-        Raises:
-            BundleError: checksum, tensors or classes are not as the bundle says.
-            ProviderError: the named provider cannot be used here.
-        """
-        if bundle.task != 'instance':
-            raise BundleError(
-                f'{bundle.root} is a bundle for the task {bundle.task!r}, not instance: name one '
-                'that `seg-perception models list` shows as instance'
-            )
-        self.bundle = bundle
-        self.labels: LabelSet = bundle.labels
-        self.last_timing: dict[str, float] = {}
-        bundle.verify()
-        self.session = open_session(
-            bundle.model_path, provider, threads=threads, precision=precision
-        )
-        check_tensors(bundle, self.session)
-        check_metadata(bundle, self.session.metadata)
+    def _check_outputs(self) -> None:
+        names = self.bundle.output
+        for name, dtypes, shape in (
+            (names.labels, _INTEGERS, (None,)),
+            (names.scores, _FLOATS, (None,)),
+            (names.boxes, _FLOATS, (None, 4)),
+            (names.masks, _FLOATS, (None, None, None)),
+        ):
+            self._check_output(name or '', shape, dtypes)
 
-    @property
-    def provider(self) -> str:
-        return self.session.provider
-
-    def warm_up(self, width: int, height: int) -> None:
-        """Run twice on a grey picture of this size, so that the first frame is a fast one.
-
-        Raises:
-            BundleError: the network fails or gives what the bundle does not promise.
-        """
-        grey = np.full((height, width, 3), 127, np.uint8)
-        for _ in range(2):
-            self.segment(grey, self.bundle.input.color)
-
-    def segment(self, image: np.ndarray, color: str = 'rgb') -> Instances:
-        """Find the objects of one picture.
-
-        Args:
-            image: uint8 [H, W, 3]; a view with padded rows is fine.
-            color: order of its channels, 'rgb' or 'bgr'.
-
-        Returns:
-            All that the network gives and that makes sense (a class of the label set, finite
-            numbers, a box with an extent), whatever its score.
-
-        Raises:
-            ImageError: the picture is of another shape or type.
-            BundleError: the network fails or gives what the bundle does not promise.
-        """
-        check_image(image, color)
-        height, width = image.shape[:2]
-        start = time.perf_counter()
-        placement = Placement.of(self.bundle.input, width, height)
-        pixels = placement.apply(image)
-        if color != self.bundle.input.color:
-            pixels = cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB)
-        feed = np.ascontiguousarray(pixels)[np.newaxis]
-        converted = time.perf_counter()
-        outputs = self.session.run({self.bundle.input.name: feed})
-        inferred = time.perf_counter()
-        result = self._read(outputs, placement, (width, height))
-        self.last_timing = {
-            'convert': (converted - start) * 1e3,
-            'network': (inferred - converted) * 1e3,
-            'post': (time.perf_counter() - inferred) * 1e3,
-        }
-        return result
-
-    def _read(
-        self, outputs: dict[str, np.ndarray], placement: Placement, size: tuple[int, int]
-    ) -> Instances:
+    def _read(self, outputs: dict[str, np.ndarray], size: tuple[int, int]) -> Instances:
         names = self.bundle.output
         labels = self._output(outputs, names.labels, _INTEGERS, 1)
         scores = self._output(outputs, names.scores, _FLOATS, 1)
@@ -183,9 +104,8 @@ class InstanceSegmenter:
             sound &= np.isfinite(boxes).all(axis=1)
             sound &= (boxes[:, 2:] > boxes[:, :2]).all(axis=1)
         labels, scores, boxes, masks = (a[sound] for a in (labels, scores, boxes, masks))
-        return Instances(
-            labels.astype(np.int32), scores.clip(0.0, 1.0), placement.undo(boxes), masks, size
-        )
+        boxes = Placement.of(self.bundle.input, *size).undo(boxes)
+        return Instances(labels.astype(np.int32), scores.clip(0.0, 1.0), boxes, masks, size)
 
     def _output(
         self,
@@ -205,20 +125,3 @@ class InstanceSegmenter:
 
     def _refuse(self, what: str) -> None:
         raise BundleError(f'{self.bundle.model_path} gave {what}')
-
-
-def check_tensors(bundle: Bundle, session: Session) -> None:
-    """Compare the graph's declared tensors with what the bundle says.
-
-    Raises:
-        BundleError: a tensor is missing, of another type or of another shape.
-    """
-    check_input(bundle, session)
-    names = bundle.output
-    for name, dtypes, shape in (
-        (names.labels, _INTEGERS, (None,)),
-        (names.scores, _FLOATS, (None,)),
-        (names.boxes, _FLOATS, (None, 4)),
-        (names.masks, _FLOATS, (None, None, None)),
-    ):
-        check_output(bundle, session, name or '', shape, dtypes)

@@ -7,14 +7,18 @@ from typing import Any
 
 from seg_perception.core.labels import LabelSet
 from seg_perception.runtime.bundle import Bundle
-from seg_perception.runtime.importer import ImportOptions, Origin
-from seg_perception.runtime.instance_forms import InstanceOptions
+from seg_perception.runtime.importer import Origin
+from seg_perception.runtime.instance_forms import (
+    BACKGROUNDS,
+    BOX_FORMATS,
+    MASK_FORMS,
+    SCORE_KINDS,
+    TABLES,
+    InstanceOptions,
+)
 from seg_perception.runtime.instance_importer import import_instance
+from seg_perception.runtime.raw_network import ImportOptions
 from seg_perception.runtime.schema import RESIZES
-
-#: As in instance_wrapping, which needs onnx.
-_BOXES = ('xyxy', 'yxyx', 'cxcywh', 'xywh')
-_SCORES = ('probabilities', 'sigmoid', 'softmax')
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -29,7 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add('--prototypes', metavar='OUTPUT', help='the masks that the coefficients mix')
     add(
         '--table-kind',
-        choices=('scores', 'objectness', 'final'),
+        choices=TABLES,
         help='columns behind the box: scores; one that it is anything, and scores; or (already '
         'suppressed) score and class',
     )
@@ -40,12 +44,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         ('masks', '[N, h, w]'),
     ):
         add(f'--{name}', metavar='OUTPUT', help=text)
-    add('--box-format', choices=_BOXES, help='default: as usual for the kind of network')
+    add('--box-format', choices=BOX_FORMATS, help='default: as usual for the kind of network')
     add('--normalised', action='store_true', help="boxes are shares of the input's sides")
     add('--label-offset', type=int, default=0, help='1 where the class ids begin at 1')
-    add('--score-kind', choices=_SCORES, default='probabilities', help='activation still to do')
-    add('--background', choices=('none', 'first', 'last'), default='none', help='of the scores')
-    add('--mask-form', choices=('box', 'image'), default='box', help='what a mask covers')
+    add(
+        '--score-kind', choices=SCORE_KINDS, default='probabilities', help='activation still to do'
+    )
+    add('--background', choices=BACKGROUNDS, default='none', help='of the scores')
+    add('--mask-form', choices=MASK_FORMS, default='box', help='what a mask covers')
     add('--mask-logits', action='store_true', help='masks still need a sigmoid')
     add('--suppress', action=argparse.BooleanOptionalAction, help='drop overlapping boxes')
     add('--min-score', type=float, default=0.05, help='of what suppression keeps')

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -12,11 +11,15 @@ from seg_perception.core.errors import BundleError
 from seg_perception.core.labels import LabelSet
 from seg_perception.runtime import schema
 
-if TYPE_CHECKING:
-    from seg_perception.runtime.instance_wrapping import SeparateForm, TableForm
-
 #: Outputs by what they hold.
 ROLES = ('table', 'prototypes', 'boxes', 'scores', 'labels', 'masks')
+#: What the rows of a table of detections hold before the mask coefficients: a box and a score a
+#: class; a box, one that it holds anything, and a score a class; a box, its score and its class.
+TABLES = ('scores', 'objectness', 'final')
+BOX_FORMATS = ('xyxy', 'yxyx', 'cxcywh', 'xywh')
+SCORE_KINDS = ('probabilities', 'sigmoid', 'softmax')
+BACKGROUNDS = ('none', 'first', 'last')
+MASK_FORMS = ('box', 'image')
 
 
 @dataclass(frozen=True)
@@ -26,7 +29,7 @@ class InstanceOptions:
     Attributes:
         names: output by role (ROLES): 'table' and 'prototypes' (YOLO for segmentation), or
             'boxes', 'scores', 'labels' and 'masks'.
-        table: what the rows of the table hold (``instance_wrapping.TABLES``).
+        table: what the rows of the table hold (TABLES).
         box_format: 'xyxy', 'yxyx', 'cxcywh' or 'xywh'; None = 'cxcywh' in a table whose boxes
             are still to be suppressed, else 'xyxy'.
         normalised: boxes are shares of the input's sides, not pixels.
@@ -65,11 +68,62 @@ class InstanceOptions:
         unknown = sorted(set(self.names) - set(ROLES))
         if unknown:
             raise BundleError(f'unknown outputs {", ".join(unknown)}; known: {", ".join(ROLES)}')
+        for name, known in (
+            ('table', TABLES),
+            ('box_format', BOX_FORMATS),
+            ('score_kind', SCORE_KINDS),
+            ('background', BACKGROUNDS),
+            ('mask_form', MASK_FORMS),
+            ('resize', schema.RESIZES),
+        ):
+            if getattr(self, name) is not None:
+                schema.choice(getattr(self, name), known, name.replace('_', ' '))
         schema.whole(self.max_detections, 'max detections', 1, 1000)
         schema.whole(self.side, 'mask side', 7, 256)
         for name in ('min_score', 'min_overlap'):
             if not 0.0 <= getattr(self, name) <= 1.0:
                 raise BundleError(f'{name} must be in 0..1, got {getattr(self, name)!r}')
+
+
+@dataclass(frozen=True)
+class TableForm:
+    """A network such as YOLO's for segmentation: a table and prototype masks.
+
+    Attributes:
+        table: [1, columns, N] or (``rows_first``) [1, N, columns]; ``kind`` as in TABLES.
+        prototypes: float [1, coefficients, h, w], over the whole input.
+    """
+
+    table: str
+    prototypes: str
+    kind: str
+    rows_first: bool
+    coefficients: int
+
+
+@dataclass(frozen=True)
+class SeparateForm:
+    """A network with an output for each: boxes, scores, labels and masks, of N objects each.
+
+    Attributes:
+        boxes: [N, 4] or [1, N, 4].
+        scores: [N] or [1, N], or (``many_scores``) with a last axis of all classes.
+        labels: [N] or [1, N]; None = the class of the best score.
+        masks: [N, h, w], with a first axis of 1 and an axis of channels if its rank is higher.
+        many_scores: the scores have an axis of classes.
+        mask_axes: rank of masks without the axis of pictures: 3, or 4 = with channels.
+        mask_channels: of masks of rank 4: 1, or one for each class.
+        batch_axis: whether boxes, scores, labels and masks have a first axis of 1, in this order.
+    """
+
+    boxes: str
+    scores: str
+    labels: str | None
+    masks: str
+    many_scores: bool
+    mask_axes: int
+    mask_channels: int
+    batch_axis: tuple[bool, bool, bool, bool]
 
 
 def find_form(
@@ -148,8 +202,6 @@ def _table_form(
     labels: LabelSet,
     options: InstanceOptions,
 ) -> TableForm:
-    from seg_perception.runtime.instance_wrapping import TableForm
-
     if 'prototypes' not in names:
         raise BundleError('a table of detections needs its prototype masks (--prototypes)')
     table, prototypes = found[names['table']], found[names['prototypes']]
@@ -181,8 +233,6 @@ def _separate_form(
     labels: LabelSet,
     options: InstanceOptions,
 ) -> SeparateForm:
-    from seg_perception.runtime.instance_wrapping import SeparateForm
-
     lacking = [role for role in ('boxes', 'scores', 'masks') if role not in names]
     if lacking:
         listed = ', '.join(f'{name} {a.dtype} {list(a.shape)}' for name, a in found.items())

@@ -10,12 +10,12 @@ kept, and every origin leaves the same few tensors to the code outside. Needs ``
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from seg_perception.runtime.graph_edit import FLOAT, drop_unused, needed, rename, uses
+from seg_perception.runtime.graph_edit import FLOAT, move_away, needed
+from seg_perception.runtime.instance_forms import InstanceOptions, SeparateForm, TableForm
 from seg_perception.runtime.metadata import CLASSES_KEY, NETWORK_INPUT_KEY, classes_text
 from seg_perception.runtime.wrapping import (
     IMAGE,
@@ -23,6 +23,8 @@ from seg_perception.runtime.wrapping import (
     GraphBuilder,
     Preprocessing,
     add_preprocessing,
+    assemble,
+    opset_of,
 )
 
 if TYPE_CHECKING:
@@ -31,87 +33,7 @@ if TYPE_CHECKING:
 INT64 = 7  # onnx.TensorProto.DataType
 #: Tensors of the deployed graph.
 OUTPUTS = ('boxes', 'labels', 'scores', 'masks')
-BOX_FORMATS = ('xyxy', 'yxyx', 'cxcywh', 'xywh')
-SCORE_KINDS = ('probabilities', 'sigmoid', 'softmax')
-BACKGROUNDS = ('none', 'first', 'last')
-#: What the rows of a table of detections hold before the mask coefficients: a box and a score a
-#: class; a box, one that it holds anything, and a score a class; a box, its score and its class.
-TABLES = ('scores', 'objectness', 'final')
-MASK_FORMS = ('box', 'image')
 _END = np.iinfo(np.int64).max
-
-
-@dataclass(frozen=True)
-class TableForm:
-    """A network such as YOLO's for segmentation: a table and prototype masks.
-
-    Attributes:
-        table: [1, columns, N] or (``rows_first``) [1, N, columns]; ``kind`` as in TABLES.
-        prototypes: float [1, coefficients, h, w], over the whole input.
-    """
-
-    table: str
-    prototypes: str
-    kind: str
-    rows_first: bool
-    coefficients: int
-
-
-@dataclass(frozen=True)
-class SeparateForm:
-    """A network with an output for each: boxes, scores, labels and masks, of N objects each.
-
-    Attributes:
-        boxes: [N, 4] or [1, N, 4].
-        scores: [N] or [1, N], or (``many_scores``) with a last axis of all classes.
-        labels: [N] or [1, N]; None = the class of the best score.
-        masks: [N, h, w], with a first axis of 1 and an axis of channels if its rank is higher.
-        many_scores: the scores have an axis of classes.
-        mask_axes: rank of masks without the axis of pictures: 3, or 4 = with channels.
-        mask_channels: of masks of rank 4: 1, or one for each class.
-        batch_axis: whether boxes, scores, labels and masks have a first axis of 1, in this order.
-    """
-
-    boxes: str
-    scores: str
-    labels: str | None
-    masks: str
-    many_scores: bool
-    mask_axes: int
-    mask_channels: int
-    batch_axis: tuple[bool, bool, bool, bool]
-
-
-@dataclass(frozen=True)
-class Detection:
-    """What the numbers mean and what is to be kept of them.
-
-    Attributes:
-        classes: of the label set.
-        box_format: order of a box's numbers; normalised: they are shares of the input's sides.
-        label_offset: what the network's class ids are above those of the label set.
-        score_kind: 'probabilities', or the activation still to be applied to the scores.
-        background: which of the scores is none of the classes.
-        mask_logits: the masks still need a sigmoid.
-        mask_form: 'box' (the mask covers its box) or 'image' (the whole input).
-        suppress: whether overlapping boxes of a class are still to be dropped.
-        min_score, min_overlap: of the suppression; max_detections: of all classes together.
-        side: cells of the masks that are cut out of prototypes or whole images.
-    """
-
-    classes: int
-    box_format: str = 'xyxy'
-    normalised: bool = False
-    label_offset: int = 0
-    score_kind: str = 'probabilities'
-    background: str = 'none'
-    mask_logits: bool = False
-    mask_form: str = 'box'
-    suppress: bool = True
-    min_score: float = 0.05
-    min_overlap: float = 0.6
-    max_detections: int = 100
-    side: int = 56
 
 
 def wrap_instances(
@@ -119,7 +41,7 @@ def wrap_instances(
     input_name: str,
     pre: Preprocessing,
     form: TableForm | SeparateForm,
-    detection: Detection,
+    options: InstanceOptions,
     size: tuple[int, int] | None,
     class_names: Sequence[str],
 ) -> onnx.ModelProto:
@@ -129,67 +51,47 @@ def wrap_instances(
         model: one image input, default-domain opset >= 13, every weight inside the file.
         input_name: of the network's image.
         pre: what to put before it.
-        form, detection: what it gives and what to make of it.
+        form, options: what it gives and what to make of it; nothing is left to find out.
         size: (height, width) of the input; None = dynamic.
         class_names: by id, kept in the file's metadata.
     """
     from onnx import helper
 
-    graph = model.graph
-    taken = {}
-    for name in (IMAGE, *OUTPUTS):
-        if uses(graph, name):
-            taken[name] = f'{OWN}network/{name}'
-            rename(graph, name, taken[name])
-    opset = next(item.version for item in model.opset_import if item.domain in ('', 'ai.onnx'))
-    before, behind = GraphBuilder('pre', opset), GraphBuilder('post', opset)
+    taken = move_away(model.graph, (IMAGE, *OUTPUTS), f'{OWN}network/')
     input_name = taken.get(input_name, input_name)
+    opset = opset_of(model)
+    before, behind = GraphBuilder('pre', opset), GraphBuilder('post', opset)
     add_preprocessing(before, pre, input_name)
-    post = _Post(behind, detection, taken)
+    post = _Post(behind, options, len(class_names), taken)
     sources = post.table(form) if isinstance(form, TableForm) else post.separate(form)
-
-    network = _needed_by_all(list(graph.node), sources)
-    del graph.node[:], graph.input[:], graph.output[:]
-    graph.node.extend([*before.nodes, *network, *behind.nodes])
-    graph.initializer.extend([*before.constants, *behind.constants])
-    height, width = size or ('height', 'width')
-    graph.input.append(helper.make_tensor_value_info(IMAGE, 2, [1, height, width, 3]))
-    own_side = isinstance(form, SeparateForm) and detection.mask_form == 'box'
-    side: str | int = 'side' if own_side else detection.side
+    own_side = isinstance(form, SeparateForm) and options.mask_form == 'box'
+    side: str | int = 'side' if own_side else options.side
     shapes: list[tuple[str, int, list[str | int | None]]] = [
         ('boxes', FLOAT, ['objects', 4]),
         ('labels', INT64, ['objects']),
         ('scores', FLOAT, ['objects']),
         ('masks', FLOAT, ['objects', side, side]),
     ]
-    for name, kind, shape in shapes:
-        graph.output.append(helper.make_tensor_value_info(name, kind, shape))
-    drop_unused(graph)
-    model.ir_version = max(model.ir_version, 4)
-    helper.set_model_props(
-        model, {CLASSES_KEY: classes_text(class_names), NETWORK_INPUT_KEY: input_name}
-    )
-    return model
-
-
-def _needed_by_all(
-    nodes: Sequence[onnx.NodeProto], outputs: Sequence[str]
-) -> list[onnx.NodeProto]:
-    kept = {id(node) for output in outputs for node in needed(nodes, output)}
-    return [node for node in nodes if id(node) in kept]
+    outputs = [helper.make_tensor_value_info(*item) for item in shapes]
+    props = {CLASSES_KEY: classes_text(class_names), NETWORK_INPUT_KEY: input_name}
+    network = needed(model.graph.node, *sources)
+    return assemble(model, before, network, behind, size, outputs, props)
 
 
 class _Post:
     """Builds what comes behind the network."""
 
-    def __init__(self, g: GraphBuilder, detection: Detection, taken: dict[str, str]) -> None:
+    def __init__(
+        self, g: GraphBuilder, options: InstanceOptions, classes: int, taken: dict[str, str]
+    ) -> None:
         self.g = g
-        self.d = detection
+        self.d = options
+        self._classes = classes
         self._taken = taken
 
     def table(self, form: TableForm) -> list[str]:
         """Append the way from a table and prototypes; returns the network's outputs used."""
-        g, d = self.g, self.d
+        g = self.g
         table, prototypes = self._source(form.table), self._source(form.prototypes)
         rows = g.add('Squeeze', g.cast(table, FLOAT), g.ints(0))
         if not form.rows_first:
@@ -202,11 +104,11 @@ class _Post:
             picked, labels, scores = self._best(score, label)
             coefficients = self._columns(rows, first, first + form.coefficients)
         else:
-            scores_all = self._columns(rows, first, first + d.classes)
+            scores_all = self._columns(rows, first, first + self._classes)
             if form.kind == 'objectness':
                 scores_all = g.add('Mul', scores_all, self._columns(rows, 4, 5))
             picked, labels, scores = self._suppressed(boxes, scores_all)
-            first += d.classes
+            first += self._classes
             coefficients = self._columns(rows, first, first + form.coefficients)
         boxes = g.add('Gather', boxes, picked, axis=0)
         coefficients = g.add('Gather', coefficients, picked, axis=0)
@@ -288,7 +190,7 @@ class _Post:
             scores = g.add('Sigmoid', scores)
         if d.background == 'first':
             return self._columns(scores, 1, _END)
-        return self._columns(scores, 0, d.classes) if d.background == 'last' else scores
+        return self._columns(scores, 0, self._classes) if d.background == 'last' else scores
 
     def _suppressed(self, boxes: str, scores: str) -> tuple[str, str, str]:
         """Return rows, labels and scores that non-maximum suppression leaves of each class."""
@@ -329,7 +231,7 @@ class _Post:
         if form.mask_channels == 1:
             return g.add('Squeeze', masks, g.ints(1))
         channel = label
-        if form.mask_channels == self.d.classes + 1:  # torchvision: the first is background
+        if form.mask_channels == self._classes + 1:  # torchvision: the first is background
             channel = g.add('Add', label, g.const(1, np.int64))
         return g.add('GatherND', masks, g.add('Unsqueeze', channel, g.ints(1)), batch_dims=1)
 

@@ -16,6 +16,8 @@ of the views' softmax probabilities of that class, and where all views agree it 
 from __future__ import annotations
 
 import math
+import time
+from abc import ABC, abstractmethod
 from typing import Protocol
 
 import cv2
@@ -24,6 +26,7 @@ import numpy as np
 from seg_perception.core.labels import LabelSet
 from seg_perception.core.results import UNLABELLED, SemanticResult
 from seg_perception.runtime.bundle import Bundle
+from seg_perception.runtime.bundle_segmenter import check_image
 
 #: Weight of a label of confidence 0, in steps of 1/255: it yields to any other, not to none.
 _FAINTEST = 2.0**-8
@@ -95,6 +98,32 @@ class Stopwatch:
         """Return the milliseconds of each stage of a call that took ``seconds`` in all."""
         rest = seconds * 1e3 - math.fsum(self._stages.values())
         return {**self._stages, 'post': self._stages['post'] + max(0.0, rest)}
+
+
+class Ensemble(Strategy, ABC):
+    """A strategy that shows the segmenter inside several views of a picture."""
+
+    def segment(self, image: np.ndarray, color: str = 'rgb') -> SemanticResult:
+        """Segment one picture.
+
+        Args:
+            image: uint8 [H, W, 3]; a view with padded rows is fine.
+            color: order of its channels, 'rgb' or 'bgr'.
+
+        Raises:
+            ImageError: the picture is of another shape or type.
+            BundleError: the network fails or gives what the bundle does not promise.
+        """
+        check_image(image, color)
+        start = time.perf_counter()
+        watch = Stopwatch()
+        result = self._segment(image, color, watch)
+        self.last_timing = watch.stages(time.perf_counter() - start)
+        return result
+
+    @abstractmethod
+    def _segment(self, image: np.ndarray, color: str, watch: Stopwatch) -> SemanticResult:
+        """Segment a picture that is one; the watch runs the segmenter inside."""
 
 
 class Votes:

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import time
-
 import cv2
 import numpy as np
 
 from seg_perception.core.errors import ParameterError
 from seg_perception.core.results import SemanticResult
 from seg_perception.runtime.pipeline import at_size
-from seg_perception.runtime.semantic import check_image
-from seg_perception.runtime.strategy import Segmenter, Stopwatch, Strategy, Votes
+from seg_perception.runtime.strategy import Ensemble, Segmenter, Stopwatch, Votes
 
 
-class TiledSegmenter(Strategy):
+class TiledSegmenter(Ensemble):
     """Segments a picture tile by tile and lets the tiles vote where they overlap.
 
     For pictures that lose what matters when they are shrunk to the network's size as a whole:
@@ -66,28 +63,9 @@ class TiledSegmenter(Strategy):
         """Run on a grey tile, so that the first picture is a fast one."""
         self.segmenter.warm_up(self.size[1], self.size[0])
 
-    def segment(self, image: np.ndarray, color: str = 'rgb') -> SemanticResult:
-        """Segment one picture.
-
-        Args:
-            image: uint8 [H, W, 3]; a view with padded rows is fine.
-            color: order of its channels, 'rgb' or 'bgr'.
-
-        Raises:
-            ImageError: the picture is of another shape or type.
-            BundleError: the network fails or gives what the bundle does not promise.
-        """
-        check_image(image, color)
-        start = time.perf_counter()
-        watch = Stopwatch()
+    def _segment(self, image: np.ndarray, color: str, watch: Stopwatch) -> SemanticResult:
         if image.shape[:2] == self.size:
-            result = watch.segment(self.segmenter, image, color)
-        else:
-            result = self._segment_tiles(image, color, watch)
-        self.last_timing = watch.stages(time.perf_counter() - start)
-        return result
-
-    def _segment_tiles(self, image: np.ndarray, color: str, watch: Stopwatch) -> SemanticResult:
+            return watch.segment(self.segmenter, image, color)
         height, width = image.shape[:2]
         image = _grow(image, self.size)
         tops = positions(image.shape[0], self.size[0], self.overlap)

@@ -9,12 +9,12 @@ must not lie beside opencv-python-headless.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
 from seg_perception.core.errors import ProviderError
-from seg_perception.core.instances import MAX_ID
+from seg_perception.core.instances import MAX_ID, Found, Selection, select
 from seg_perception.core.results import Instances
 
 #: Share of the difference that a new box moves the filter by: measured on simulated motion with
@@ -149,6 +149,81 @@ class Tracker:
         name = min(self._numbers, key=lambda k: self._numbers[k].seen)
         number = self._numbers.pop(name)
         return number.id
+
+
+class TrackingSettings(Protocol):
+    """What is used of the instance node's parameters, which say more of each."""
+
+    @property
+    def tracking(self) -> str: ...
+    @property
+    def track_min_score(self) -> float: ...
+    @property
+    def track_min_overlap(self) -> float: ...
+    @property
+    def track_memory(self) -> float: ...
+    @property
+    def track_max_id(self) -> int: ...
+
+
+class Numbering:
+    """Says which of a network's objects count, and numbers them.
+
+    Lasting ids where objects are tracked, else 1..N of each picture. The live node and the
+    offline replay run this same class.
+
+    Args:
+        settings: whether and how to track.
+
+    Attributes:
+        problem: why nothing is tracked although ``auto`` would; '' = nothing is wrong.
+
+    Raises:
+        ProviderError: tracking is 'on', and there is no tracker.
+    """
+
+    def __init__(self, settings: TrackingSettings) -> None:
+        self.problem = ''
+        self._tracker: Tracker | None = None
+        if settings.tracking == 'off':
+            return
+        options = TrackingOptions(
+            min_score=settings.track_min_score,
+            min_overlap=settings.track_min_overlap,
+            memory=settings.track_memory,
+            max_id=settings.track_max_id,
+        )
+        try:
+            self._tracker = Tracker(options)
+        except ProviderError as error:
+            if settings.tracking == 'on':
+                raise
+            self.problem = str(error)
+
+    @property
+    def tracked(self) -> bool:
+        """Whether ids last from picture to picture."""
+        return self._tracker is not None
+
+    def reset(self) -> None:
+        """Forget all objects: the clock has jumped, or the camera was away."""
+        if self._tracker is not None:
+            self._tracker.reset()
+
+    def number(self, instances: Instances, selection: Selection, stamp: int) -> Found:
+        """Select a picture's objects and give them ids.
+
+        Args:
+            instances: all that the network gives.
+            selection: what counts of it.
+            stamp: of the picture, in nanoseconds.
+        """
+        instances, regions = select(instances, selection)
+        if self._tracker is None:
+            ids = np.arange(1, len(instances) + 1, dtype=np.int32)
+        else:
+            ids = self._tracker.update(instances, stamp)
+        return Found(instances, regions, ids, self.tracked)
 
 
 def _import_tracker() -> Any:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Iterable
 
 import cv2
@@ -12,14 +11,13 @@ import numpy as np
 from seg_perception.core.errors import ParameterError
 from seg_perception.core.results import SemanticResult
 from seg_perception.runtime.pipeline import at_size
-from seg_perception.runtime.semantic import check_image
-from seg_perception.runtime.strategy import Segmenter, Stopwatch, Strategy, Votes
+from seg_perception.runtime.strategy import Ensemble, Segmenter, Stopwatch, Votes
 
 #: Scales beyond these show a network nothing it could know.
 SCALES = (0.25, 4.0)
 
 
-class TtaSegmenter(Strategy):
+class TtaSegmenter(Ensemble):
     """Segments a picture as it is, mirrored and at other scales, and lets the masks vote.
 
     Every view has the same weight (see ``strategy`` for the vote). The mask has the size of the
@@ -73,30 +71,10 @@ class TtaSegmenter(Strategy):
         for segmenter in self._segmenters:
             segmenter.warm_up(width, height)
 
-    def segment(self, image: np.ndarray, color: str = 'rgb') -> SemanticResult:
-        """Segment one picture.
-
-        Args:
-            image: uint8 [H, W, 3]; a view with padded rows is fine.
-            color: order of its channels, 'rgb' or 'bgr'.
-
-        Raises:
-            ImageError: the picture is of another shape or type.
-            BundleError: the network fails or gives what the bundle does not promise.
-        """
-        check_image(image, color)
-        start = time.perf_counter()
-        watch = Stopwatch()
-        result = watch.segment(self.segmenter, image, color)
-        if self.views > 1:
-            result = self._vote(result, image, color, watch)
-        self.last_timing = watch.stages(time.perf_counter() - start)
-        return result
-
-    def _vote(
-        self, plain: SemanticResult, image: np.ndarray, color: str, watch: Stopwatch
-    ) -> SemanticResult:
-        """Merge the masks of all views; the first one has been made."""
+    def _segment(self, image: np.ndarray, color: str, watch: Stopwatch) -> SemanticResult:
+        plain = watch.segment(self.segmenter, image, color)
+        if self.views == 1:
+            return plain
         width, height = plain.size
         votes = Votes(height, width)
         votes.add(plain.labels, plain.confidence)

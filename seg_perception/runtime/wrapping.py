@@ -21,9 +21,8 @@ from seg_perception.runtime.graph_edit import (
     FLOAT16,
     UINT8,
     drop_unused,
+    move_away,
     needed,
-    rename,
-    uses,
 )
 from seg_perception.runtime.metadata import (
     CLASSES_KEY,
@@ -157,36 +156,58 @@ def wrap_semantic(
     """
     from onnx import helper
 
-    graph = model.graph
-    for name in (IMAGE, LABELS, CONFIDENCE):
-        if uses(graph, name):
-            rename(graph, name, f'{OWN}network/{name}')
-    input_name, output_name = (
-        f'{OWN}network/{name}' if name in (IMAGE, LABELS, CONFIDENCE) else name
-        for name in (input_name, output_name)
-    )
-    opset = next(item.version for item in model.opset_import if item.domain in ('', 'ai.onnx'))
+    taken = move_away(model.graph, (IMAGE, LABELS, CONFIDENCE), f'{OWN}network/')
+    input_name, output_name = (taken.get(name, name) for name in (input_name, output_name))
+    opset = opset_of(model)
     before, behind = GraphBuilder('pre', opset), GraphBuilder('post', opset)
     add_preprocessing(before, pre, input_name)
-    outputs = _add_post(behind, post, output_name, size)
+    outputs = [
+        helper.make_tensor_value_info(name, UINT8, [1, None, None])
+        for name in _add_post(behind, post, output_name, size)
+    ]
+    props = {
+        CLASSES_KEY: classes_text(class_names),
+        NETWORK_INPUT_KEY: input_name,
+        NETWORK_OUTPUT_KEY: output_name,
+    }
+    network = needed(model.graph.node, output_name)
+    return assemble(model, before, network, behind, size, outputs, props)
 
-    network = needed(graph.node, output_name)
+
+def opset_of(model: onnx.ModelProto) -> int:
+    """Return the version of the default domain's opset."""
+    return next(item.version for item in model.opset_import if item.domain in ('', 'ai.onnx'))
+
+
+def assemble(
+    model: onnx.ModelProto,
+    before: GraphBuilder,
+    network: Sequence[onnx.NodeProto],
+    behind: GraphBuilder,
+    size: tuple[int, int] | None,
+    outputs: Sequence[onnx.ValueInfoProto],
+    props: dict[str, str],
+) -> onnx.ModelProto:
+    """Put a deployed graph together, in place of the network's own.
+
+    Args:
+        model: whose graph is replaced.
+        before, network, behind: the nodes.
+        size: (height, width) of ``image``; None = dynamic.
+        outputs: of the whole.
+        props: the file's metadata.
+    """
+    from onnx import helper
+
+    graph, (height, width) = model.graph, size or ('height', 'width')
     del graph.node[:], graph.input[:], graph.output[:]
     graph.node.extend([*before.nodes, *network, *behind.nodes])
     graph.initializer.extend([*before.constants, *behind.constants])
-    height, width = size or ('height', 'width')
-    graph.input.append(_tensor(IMAGE, [1, height, width, 3]))
-    graph.output.extend(_tensor(name, [1, None, None]) for name in outputs)
+    graph.input.append(helper.make_tensor_value_info(IMAGE, UINT8, [1, height, width, 3]))
+    graph.output.extend(outputs)
     drop_unused(graph)
     model.ir_version = max(model.ir_version, 4)  # before 4, weights had to be inputs
-    helper.set_model_props(
-        model,
-        {
-            CLASSES_KEY: classes_text(class_names),
-            NETWORK_INPUT_KEY: input_name,
-            NETWORK_OUTPUT_KEY: output_name,
-        },
-    )
+    helper.set_model_props(model, props)
     return model
 
 
@@ -343,9 +364,3 @@ def _confidence(g: GraphBuilder, scaled: str) -> None:
     rounded = g.add('Add', scaled, g.const(0.5))
     clipped = g.add('Clip', rounded, g.const(0.0), g.const(255.0))
     g.cast(clipped, UINT8, to=CONFIDENCE)
-
-
-def _tensor(name: str, shape: Sequence[int | str | None]) -> onnx.ValueInfoProto:
-    from onnx import helper
-
-    return helper.make_tensor_value_info(name, UINT8, list(shape))

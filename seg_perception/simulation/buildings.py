@@ -38,53 +38,46 @@ def building_mesh(b: Building) -> Mesh:
         mesh.add(quad[None], front if sides else wall, uv=uv)
     _roof(mesh, b, wall, plain)
     if b.ground_floor.startswith('shop') and b.shift % 1 > 0.4:
-        colors = [(0.5, 0.12, 0.12), (0.14, 0.3, 0.2), (0.75, 0.7, 0.6), (0.2, 0.25, 0.4)]
-        color = colors[int(b.shift * 4) % 4]
-        z0, z1, out = 2.45, 2.95, -1.3
-        mesh.add(
-            [
-                [
-                    (x0 + 0.4, out, z0),
-                    (x1 - 0.4, out, z0),
-                    (x1 - 0.4, -0.02, z1),
-                    (x0 + 0.4, -0.02, z1),
-                ]
-            ],
-            plain,
-            normals=(0, -0.5, 0.8),
-            tint=color,
-        )
-        mesh.add(
-            [
-                [
-                    (x0 + 0.4, out, z0 - 0.22),
-                    (x1 - 0.4, out, z0 - 0.22),
-                    (x1 - 0.4, out, z0),
-                    (x0 + 0.4, out, z0),
-                ]
-            ],
-            plain,
-            tint=np.array(color) * 0.9,
-        )
+        _awning(mesh, b, plain)
     return mesh
 
 
+def _awning(mesh: Mesh, b: Building, plain: Material) -> None:
+    colors = [(0.5, 0.12, 0.12), (0.14, 0.3, 0.2), (0.75, 0.7, 0.6), (0.2, 0.25, 0.4)]
+    color = colors[int(b.shift * 4) % 4]
+    x0, x1 = 0.4 - b.width / 2, b.width / 2 - 0.4
+    z0, z1, out = 2.45, 2.95, -1.3
+    top = [(x0, out, z0), (x1, out, z0), (x1, -0.02, z1), (x0, -0.02, z1)]
+    mesh.add([top], plain, normals=(0, -0.5, 0.8), tint=color)
+    flap = [(x0, out, z0 - 0.22), (x1, out, z0 - 0.22), (x1, out, z0), (x0, out, z0)]
+    mesh.add([flap], plain, tint=np.array(color) * 0.9)
+
+
 def _roof(mesh: Mesh, b: Building, wall: Material, plain: Material) -> None:
-    x0, x1, top = -b.width / 2, b.width / 2, b.height
     if b.roof == 'flat':
-        mesh.add(
-            box((x0 - 0.12, -0.18, top - 0.1), (x1 + 0.12, b.depth, top + 0.3)),
-            plain,
-            tint=(0.74, 0.72, 0.69),
-        )
-        mesh.add(
-            box((x0, -0.02, top + 0.3), (x1, b.depth, top + 0.9)),
-            wall,
-            uv=[[0, 0], [b.width / 12, 0], [b.width / 12, 0.05], [0, 0.05]],
-        )
-        if b.width > 8:
-            mesh.add(box((x0 + 2, 3, top), (x0 + 4.5, 5.5, top + 2.2)), plain, tint=(0.6,) * 3)
-        return
+        _flat_roof(mesh, b, wall, plain)
+    else:
+        _gabled_roof(mesh, b, wall, plain)
+
+
+def _flat_roof(mesh: Mesh, b: Building, wall: Material, plain: Material) -> None:
+    x0, x1, top = -b.width / 2, b.width / 2, b.height
+    mesh.add(
+        box((x0 - 0.12, -0.18, top - 0.1), (x1 + 0.12, b.depth, top + 0.3)),
+        plain,
+        tint=(0.74, 0.72, 0.69),
+    )
+    mesh.add(
+        box((x0, -0.02, top + 0.3), (x1, b.depth, top + 0.9)),
+        wall,
+        uv=[[0, 0], [b.width / 12, 0], [b.width / 12, 0.05], [0, 0.05]],
+    )
+    if b.width > 8:
+        mesh.add(box((x0 + 2, 3, top), (x0 + 4.5, 5.5, top + 2.2)), plain, tint=(0.6,) * 3)
+
+
+def _gabled_roof(mesh: Mesh, b: Building, wall: Material, plain: Material) -> None:
+    x0, x1, top = -b.width / 2, b.width / 2, b.height
     tiles = Material(f'roof:{b.wall % 4}', label=BUILDING)
     rise, eave = b.depth * 0.32, 0.35
     ridge, y1 = b.depth / 2, b.depth
@@ -111,21 +104,19 @@ def _roof(mesh: Mesh, b: Building, wall: Material, plain: Material) -> None:
         tint=(0.82, 0.82, 0.8),
     )
     for x in (x0 + 0.8, x1 - 0.8)[: 1 + int(b.shift * 4) % 2]:
+        _chimney(mesh, x, ridge, top + rise, wall, plain)
+
+
+def _chimney(mesh: Mesh, x: float, y: float, top: float, wall: Material, plain: Material) -> None:
+    """Add a stack with two pots on a ridge that is ``top`` high."""
+    mesh.add(
+        box((x - 0.35, y - 0.5, top - 0.9), (x + 0.35, y + 0.5, top + 1.1)),
+        wall,
+        uv=[[0, 0], [0.06, 0], [0.06, 0.16], [0, 0.16]],
+    )
+    for pot in (y - 0.25, y + 0.25):
         mesh.add(
-            box(
-                (x - 0.35, ridge - 0.5, top + rise - 0.9),
-                (x + 0.35, ridge + 0.5, top + rise + 1.1),
-            ),
-            wall,
-            uv=[[0, 0], [0.06, 0], [0.06, 0.16], [0, 0.16]],
+            box((x - 0.12, pot - 0.12, top + 1.1), (x + 0.12, pot + 0.12, top + 1.5), taper=0.8),
+            plain,
+            tint=(0.62, 0.36, 0.26),
         )
-        for y in (-0.25, 0.25):
-            mesh.add(
-                box(
-                    (x - 0.12, ridge + y - 0.12, top + rise + 1.1),
-                    (x + 0.12, ridge + y + 0.12, top + rise + 1.5),
-                    taper=0.8,
-                ),
-                plain,
-                tint=(0.62, 0.36, 0.26),
-            )

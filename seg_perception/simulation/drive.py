@@ -80,11 +80,6 @@ def mounting(scene: Scene) -> np.ndarray:
     return pose_from_mounting(rig.x, 0.0, rig.height, rig.roll, rig.pitch, 0.0)
 
 
-def camera_pose(scene: Scene, time: float) -> np.ndarray:
-    """Return T_odom_optical, 4x4, at a time, s."""
-    return base_pose(scene, time) @ mounting(scene)
-
-
 class Lens:
     """A camera of a size: its matrix, and the way from a pinhole picture to its distorted one."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 
 import numpy as np
@@ -210,90 +211,86 @@ def _barriers(rng: np.random.Generator, scene: Scene) -> tuple[Barrier, ...]:
 
 
 def _props(rng: np.random.Generator, scene: Scene, bare: bool) -> tuple[Prop, ...]:
-    road, found = scene.road, []
-    k_tree = {'high_street': 0.35, 'terrace': 0.45, 'suburb': 0.8, 'avenue': 1.0}[scene.style]
     leaf = int(rng.integers(5))
+    found: list[Prop] = []
     for side in (1, -1):
-        index = 0 if side > 0 else 1
-        kerb = road.edge(side) + KERB_WIDTH
-        row = rng.random() < k_tree
-        strip = road.verge[index]
-        for s0, s1 in road.stretches(side, road.start, road.length):
-            for s in np.arange(s0 + rng.uniform(3, 9), s1 - 3, rng.uniform(8, 15)):
-                if row and rng.random() < 0.85:
-                    at = kerb + (strip / 2 if strip else 0.6)
-                    kind = 'bare_tree' if bare and rng.random() < 0.85 else 'tree'
-                    found.append(_tree(rng, kind, float(s), side * at, leaf))
-            if scene.style in ('suburb', 'avenue', 'terrace'):
-                count = int((s1 - s0) / (9 if scene.style != 'avenue' else 4))
-                for _ in range(count):
-                    back = road.outer(side) + rng.uniform(
-                        1.5, 9 if scene.style == 'suburb' else 22
-                    )
-                    if scene.style == 'terrace':
-                        back += 16
-                    kind = 'bare_tree' if bare and rng.random() < 0.7 else 'tree'
-                    if kind == 'tree' and back > road.outer(side) + 8:
-                        kind = 'far_tree'
-                    found.append(_tree(rng, kind, float(rng.uniform(s0, s1)), side * back, leaf))
-        lamp = float(rng.uniform(22, 34))
-        for s in np.arange(road.start + rng.uniform(0, lamp), road.length, lamp):
-            if not road.blocked(side, float(s)):
-                found.append(
-                    Prop(
-                        'lamp',
-                        float(s),
-                        side * (kerb + 0.4),
-                        0,
-                        float(rng.uniform(0.85, 1.2)),
-                        0.0,
-                    )
-                )
-        for _ in range(int(road.length / rng.uniform(14, 30))):
-            s = float(rng.uniform(road.start, road.length))
-            if road.blocked(side, s):
-                continue
-            kind = str(
-                rng.choice(
-                    ['sign', 'bollard', 'bin', 'post', 'sign'], p=[0.35, 0.2, 0.15, 0.1, 0.2]
-                )
-            )
-            found.append(
-                Prop(
-                    kind,
-                    s,
-                    side * (kerb + rng.uniform(0.35, 0.7)),
-                    int(rng.integers(12)),
-                    float(rng.uniform(0.85, 1.15)),
-                    float(rng.normal(0, 0.15)),
-                )
-            )
+        found += _roadside_trees(rng, scene, side, bare, leaf)
+        found += _street_furniture(rng, scene.road, side)
+    found += _traffic_lights(rng, scene.road)
+    found += _far_trees(rng, scene.road, leaf)
+    return tuple(p for p in found if 'tree' not in p.kind or _free(scene, p))
+
+
+def _roadside_trees(
+    rng: np.random.Generator, scene: Scene, side: int, bare: bool, leaf: int
+) -> Iterator[Prop]:
+    """A row along the kerb, and what grows behind the pavement."""
+    road = scene.road
+    k_tree = {'high_street': 0.35, 'terrace': 0.45, 'suburb': 0.8, 'avenue': 1.0}[scene.style]
+    kerb = road.edge(side) + KERB_WIDTH
+    row = rng.random() < k_tree
+    strip = road.verge[0 if side > 0 else 1]
+    for s0, s1 in road.stretches(side, road.start, road.length):
+        for s in np.arange(s0 + rng.uniform(3, 9), s1 - 3, rng.uniform(8, 15)):
+            if row and rng.random() < 0.85:
+                at = kerb + (strip / 2 if strip else 0.6)
+                kind = 'bare_tree' if bare and rng.random() < 0.85 else 'tree'
+                yield _tree(rng, kind, float(s), side * at, leaf)
+        if scene.style not in ('suburb', 'avenue', 'terrace'):
+            continue
+        for _ in range(int((s1 - s0) / (9 if scene.style != 'avenue' else 4))):
+            back = road.outer(side) + rng.uniform(1.5, 9 if scene.style == 'suburb' else 22)
+            if scene.style == 'terrace':
+                back += 16
+            kind = 'bare_tree' if bare and rng.random() < 0.7 else 'tree'
+            if kind == 'tree' and back > road.outer(side) + 8:
+                kind = 'far_tree'
+            yield _tree(rng, kind, float(rng.uniform(s0, s1)), side * back, leaf)
+
+
+def _street_furniture(rng: np.random.Generator, road: Road, side: int) -> Iterator[Prop]:
+    """Lamps at even steps; signs, bollards, bins and posts anywhere."""
+    kerb = road.edge(side) + KERB_WIDTH
+    lamp = float(rng.uniform(22, 34))
+    for s in np.arange(road.start + rng.uniform(0, lamp), road.length, lamp):
+        if not road.blocked(side, float(s)):
+            scale = float(rng.uniform(0.85, 1.2))
+            yield Prop('lamp', float(s), side * (kerb + 0.4), 0, scale, 0.0)
+    for _ in range(int(road.length / rng.uniform(14, 30))):
+        s = float(rng.uniform(road.start, road.length))
+        if road.blocked(side, s):
+            continue
+        kinds, shares = ['sign', 'bollard', 'bin', 'post', 'sign'], [0.35, 0.2, 0.15, 0.1, 0.2]
+        yield Prop(
+            str(rng.choice(kinds, p=shares)),
+            s,
+            side * (kerb + rng.uniform(0.35, 0.7)),
+            int(rng.integers(12)),
+            float(rng.uniform(0.85, 1.15)),
+            float(rng.normal(0, 0.15)),
+        )
+
+
+def _traffic_lights(rng: np.random.Generator, road: Road) -> Iterator[Prop]:
+    """At both corners of half of the side streets."""
     for street in road.side_streets:
-        if rng.random() < 0.5:
-            for side in (1, -1):
-                kerb = road.edge(side) + KERB_WIDTH + 0.5
-                s = street.start - 1.5 if side == -1 else street.end + 1.5
-                if not road.blocked(side, s):
-                    found.append(
-                        Prop(
-                            'light',
-                            s,
-                            side * kerb,
-                            int(rng.integers(3)),
-                            1.0,
-                            0.0 if side == -1 else np.pi,
-                        )
-                    )
-    # What closes the view behind the street: trees and houses far off.
+        if rng.random() >= 0.5:
+            continue
+        for side in (1, -1):
+            kerb = road.edge(side) + KERB_WIDTH + 0.5
+            s = street.start - 1.5 if side == -1 else street.end + 1.5
+            if not road.blocked(side, s):
+                turn = 0.0 if side == -1 else np.pi
+                yield Prop('light', s, side * kerb, int(rng.integers(3)), 1.0, turn)
+
+
+def _far_trees(rng: np.random.Generator, road: Road, leaf: int) -> Iterator[Prop]:
+    """What closes the view behind the street and at its end."""
     for _ in range(70):
         s, side = float(rng.uniform(0, road.length + 40)), int(rng.choice([-1, 1]))
-        found.append(_tree(rng, 'far_tree', s, side * float(rng.uniform(38, 85)), leaf))
+        yield _tree(rng, 'far_tree', s, side * float(rng.uniform(38, 85)), leaf)
     for t in np.arange(-70, 71, 7.0):
-        found.append(
-            _tree(rng, 'far_tree', road.length + float(rng.uniform(2, 20)), float(t), leaf)
-        )
-    clear = [p for p in found if 'tree' not in p.kind or _free(scene, p)]
-    return tuple(clear)
+        yield _tree(rng, 'far_tree', road.length + float(rng.uniform(2, 20)), float(t), leaf)
 
 
 def _tree(rng, kind: str, s: float, t: float, leaf: int) -> Prop:

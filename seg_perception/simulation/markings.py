@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+
 import numpy as np
 
 from seg_perception.simulation.mesh import ROAD, Material, Mesh, quads_of_grid
@@ -44,57 +46,13 @@ def add_markings(scene: Scene, mesh: Mesh) -> None:
     rng = np.random.default_rng([scene.seed, 77])
     _wear(scene, mesh, rng)
     road, marks = scene.road, scene.marks
-    zebra = marks['zebra']
-    busy = [(k.start - 1, k.end + 1) for k in road.side_streets]
-    if zebra is not None:
-        busy.append((zebra - 2.5, zebra + 6.0))
-
-    def pieces(start: float, end: float):
-        """Yield what of start..end lies outside junctions and crossings."""
-        cursor = start
-        for a, b in sorted(busy):
-            if b <= cursor or a >= end:
-                continue
-            if a > cursor:
-                yield cursor, a
-            cursor = b
-        if cursor < end:
-            yield cursor, end
-
-    dash, gap = (3.0, 4.5) if rng.random() < 0.5 else (2.0, 4.0)
+    dash = (3.0, 4.5) if rng.random() < 0.5 else (2.0, 4.0)
     width = float(rng.uniform(0.10, 0.15))
-    lines: list[tuple[float, str]] = []
-    if marks['centre'] != 'none':
-        lines.append((0.0, marks['centre']))
-    for lane in range(1, road.lanes):
-        lines += [(lane * road.lane_width, 'dashed'), (-lane * road.lane_width, 'dashed')]
-    for t, kind in lines:
-        if kind == 'dashed':
-            for s in np.arange(road.start, road.length, dash + gap):
-                if any(a < s + dash and s < b for a, b in busy):
-                    continue
-                _ribbon(scene, mesh, s, s + dash, t, width)
-        else:
-            offsets = (-0.12, 0.12) if kind == 'double' else (0.0,)
-            for offset in offsets:
-                for a, b in pieces(road.start, road.length):
-                    _ribbon(scene, mesh, a, b, t + offset, width)
+    _lane_lines(scene, mesh, dash, width)
     for k, side in enumerate((1, -1)):
-        if road.parking[k] > 0:
-            for a, b in road.stretches(side):
-                for s in np.arange(a + 2, b - 2, 2.2):
-                    _ribbon(
-                        scene, mesh, s, s + 1.1, side * (road.edge(side) - 2.1), 0.1, tint=0.92
-                    )
-        elif marks['edge'] == 'double_yellow':
-            for a, b in road.stretches(side):
-                for inset in (0.25, 0.45):
-                    _ribbon(scene, mesh, a, b, side * (road.edge(side) - inset), 0.08, YELLOW)
-        elif marks['edge'] == 'solid':
-            for a, b in road.stretches(side):
-                _ribbon(scene, mesh, a, b, side * (road.edge(side) - 0.3), width)
-    if zebra is not None:
-        _crossing(scene, mesh, zebra)
+        _edge_lines(scene, mesh, side, width, parking=road.parking[k] > 0)
+    if marks['zebra'] is not None:
+        _crossing(scene, mesh, marks['zebra'])
     _junctions(scene, mesh, width)
     if marks['arrows']:
         for s in np.arange(20, road.length, 55.0):
@@ -102,6 +60,56 @@ def add_markings(scene: Scene, mesh: Mesh) -> None:
                 for ahead in (True, False):
                     turn = 0.0 if ahead else np.pi
                     _stamp(scene, mesh, s, road.lane_centre(lane, ahead), 4.2, 1.0, 'arrow', turn)
+
+
+def _lane_lines(scene: Scene, mesh: Mesh, dash: tuple[float, float], width: float) -> None:
+    """Add the lines between lanes; ``dash`` is (painted, left out), m."""
+    road, marks = scene.road, scene.marks
+    busy = [(k.start - 1, k.end + 1) for k in road.side_streets]
+    if marks['zebra'] is not None:
+        busy.append((marks['zebra'] - 2.5, marks['zebra'] + 6.0))
+    lines: list[tuple[float, str]] = []
+    if marks['centre'] != 'none':
+        lines.append((0.0, marks['centre']))
+    for lane in range(1, road.lanes):
+        lines += [(lane * road.lane_width, 'dashed'), (-lane * road.lane_width, 'dashed')]
+    for t, kind in lines:
+        if kind == 'dashed':
+            for s in np.arange(road.start, road.length, sum(dash)):
+                if not any(a < s + dash[0] and s < b for a, b in busy):
+                    _ribbon(scene, mesh, s, s + dash[0], t, width)
+            continue
+        for offset in (-0.12, 0.12) if kind == 'double' else (0.0,):
+            for a, b in _outside(busy, road.start, road.length):
+                _ribbon(scene, mesh, a, b, t + offset, width)
+
+
+def _outside(
+    busy: Sequence[tuple[float, float]], start: float, end: float
+) -> Iterator[tuple[float, float]]:
+    """Yield what of start..end lies outside junctions and crossings."""
+    cursor = start
+    for a, b in sorted(busy):
+        if b <= cursor or a >= end:
+            continue
+        if a > cursor:
+            yield cursor, a
+        cursor = b
+    if cursor < end:
+        yield cursor, end
+
+
+def _edge_lines(scene: Scene, mesh: Mesh, side: int, width: float, *, parking: bool) -> None:
+    road, edge = scene.road, scene.road.edge(side)
+    for a, b in road.stretches(side):
+        if parking:
+            for s in np.arange(a + 2, b - 2, 2.2):
+                _ribbon(scene, mesh, s, s + 1.1, side * (edge - 2.1), 0.1, tint=0.92)
+        elif scene.marks['edge'] == 'double_yellow':
+            for inset in (0.25, 0.45):
+                _ribbon(scene, mesh, a, b, side * (edge - inset), 0.08, YELLOW)
+        elif scene.marks['edge'] == 'solid':
+            _ribbon(scene, mesh, a, b, side * (edge - 0.3), width)
 
 
 def _crossing(scene: Scene, mesh: Mesh, s: float) -> None:

@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from seg_perception.core.arguments import height_width
 from seg_perception.core.errors import ExportError, TrainingError
 
 if TYPE_CHECKING:
@@ -54,10 +55,10 @@ def add_export(subparsers: Any) -> None:
         help='fp16 is for GPUs, int8 for convolutional networks on CPUs. (OpenVINO runs fp32 '
         'bundles in bf16 by itself where the CPU has it)',
     )
-    add('--size', type=_size, metavar='HxW', help='fix the input; default: any size')
+    add('--size', type=height_width, metavar='HxW', help='fix the input; default: any size')
     add(
         '--default-size',
-        type=_size,
+        type=height_width,
         metavar='HxW',
         help="that the bundle is best run at; default: the configuration's",
     )
@@ -95,7 +96,7 @@ def run_export(args: argparse.Namespace) -> int:
     labels = LabelSet.named(origin.labels)
     multiple = architecture(origin.architecture).multiple
     default_size = args.size or args.default_size or origin.default_size
-    folder = args.pictures or _validation(origin.validation, '--pictures') / 'images'
+    folder = args.pictures or validation_folder(origin.validation, '--pictures') / 'images'
     pictures = read_pictures(folder, multiple, default_size, args.size is not None, COMPARED)
     form = _form(args, origin.validation, labels, multiple, default_size)
     exported = export(
@@ -152,7 +153,7 @@ def _form(
             'int8 takes the ranges of its activations from real pictures: name a folder of them '
             'with --calibration, e.g. the training pictures (not those it is scored on)'
         )
-    labelled = args.labelled or _validation(validation, '--labelled')
+    labelled = args.labelled or validation_folder(validation, '--labelled')
     return Form(
         'int8',
         args.size,
@@ -194,7 +195,7 @@ def scorer(root: Path, labels: LabelSet, size: tuple[int, int]) -> Score:
     return score
 
 
-def _validation(folder: str | None, option: str) -> Path:
+def validation_folder(folder: str | None, option: str) -> Path:
     if folder is None:
         raise ExportError(
             f'there is no validation folder to take pictures from: name a folder with {option}'
@@ -234,14 +235,6 @@ def read_pictures(
         image = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)
         pictures.append(cv2.cvtColor(image, cv2.COLOR_BGR2RGB))
     return pictures
-
-
-def _size(text: str) -> tuple[int, int]:
-    try:
-        height, width = (int(part) for part in text.lower().split('x'))
-    except ValueError:
-        raise argparse.ArgumentTypeError(f'expected HxW, e.g. 256x448, got {text!r}') from None
-    return height, width
 
 
 def import_torch() -> Any:

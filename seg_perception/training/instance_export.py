@@ -7,6 +7,7 @@ from pathlib import Path
 
 from seg_perception.core.errors import ExportError
 from seg_perception.core.labels import LabelSet
+from seg_perception.training.export_command import read_pictures, validation_folder
 from seg_perception.training.origin import Origin
 from seg_perception.zoo.bundle import check_instance_engines, write
 from seg_perception.zoo.export_instance import export_instances
@@ -21,11 +22,9 @@ def run_instance_export(args: argparse.Namespace, origin: Origin) -> int:
     Raises:
         ExportError: options it has no use for, no pictures, or a graph that differs from torch.
     """
-    from seg_perception.training.export_command import read_pictures
-
     _check(args, origin)
     labels = LabelSet.named(origin.labels)
-    folder = args.pictures or Path(origin.validation or '') / 'images'
+    folder = args.pictures or validation_folder(origin.validation, '--pictures') / 'images'
     default_size = args.default_size or origin.default_size
     pictures = read_pictures(folder, 1, default_size, False, COMPARED)
     exported = export_instances(
@@ -60,8 +59,4 @@ def _check(args: argparse.Namespace, origin: Origin) -> None:
         raise ExportError(
             f'{origin.architecture} takes pictures of any size, in fp32 (OpenVINO runs it in bf16 '
             f'by itself where the CPU has it): leave out {", ".join(unfit)}'
-        )
-    if args.pictures is None and origin.validation is None:
-        raise ExportError(
-            'the configuration names no validation folder: name a folder with --pictures'
         )

@@ -12,7 +12,6 @@ from tqdm import tqdm
 from seg_perception.core.errors import TrainingError
 from seg_perception.evaluation.coco import CocoDataset, Objects
 from seg_perception.evaluation.instances import InstanceEvaluation, evaluate_instances
-from seg_perception.training.augmentation import training_augmentation
 from seg_perception.training.config import TrainingConfig
 from seg_perception.training.dataset import MixedStream
 from seg_perception.training.trainer import Trainer
@@ -96,6 +95,7 @@ class InstanceTrainer(Trainer):
 
     task = 'instance'
     encoder_name = 'backbone.body'
+    stream = InstanceStream
     collate = staticmethod(as_lists)
 
     def __init__(self, config: TrainingConfig, *args: object, **kwargs: object) -> None:
@@ -123,29 +123,6 @@ class InstanceTrainer(Trainer):
 
     def _loss(self) -> nn.Module:
         return nn.Identity()  # the network computes its own losses
-
-    def _stream(self) -> InstanceStream:
-        config = self.config
-        return InstanceStream(
-            self.sources,
-            training_augmentation(*config.crop, config.scale, config.augmentation),
-            self.entry.mean,
-            self.entry.std,
-            seed=config.seed,
-            start=self.step * config.batch,
-            length=(config.steps - self.step) * config.batch,
-        )
-
-    def validation_data(self) -> CocoDataset:
-        """Open what the configuration names as validation.
-
-        Raises:
-            TrainingError, DatasetError: nothing is named, or it cannot be used.
-        """
-        named = self.config.validation
-        if named is None:
-            raise TrainingError('the configuration names no validation folder')
-        return self._open(named if isinstance(named, dict) else {'root': named})
 
     def validate(self) -> InstanceEvaluation:
         """Score the averaged weights on the validation pictures."""

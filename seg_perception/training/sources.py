@@ -10,8 +10,8 @@ import numpy as np
 
 from seg_perception.core.errors import DatasetError, TrainingError
 from seg_perception.evaluation.coco import CocoDataset
-from seg_perception.evaluation.dataset import IGNORE
-from seg_perception.evaluation.layouts import find_pictures, open_dataset
+from seg_perception.evaluation.dataset import IGNORE, find_pictures
+from seg_perception.evaluation.layouts import open_dataset
 from seg_perception.training.coarse import TEACHER_ONLY, ClassGroups, MappedDataset
 from seg_perception.training.config import COCO, UNLABELLED
 

@@ -15,6 +15,7 @@ from tqdm import tqdm
 
 from seg_perception.core.errors import TrainingError
 from seg_perception.core.labels import LabelSet
+from seg_perception.evaluation.coco import CocoDataset
 from seg_perception.evaluation.dataset import IGNORE, FolderDataset
 from seg_perception.evaluation.layouts import open_dataset
 from seg_perception.evaluation.metrics import SegmentationScores
@@ -52,8 +53,8 @@ class Trainer:
     Raises:
         SegPerceptionError: configuration, data or weights cannot be used.
 
-    What depends on the task lies in the class attributes and in ``_dataset``, ``_stream``,
-    ``_loss``, ``_train_mode``, ``_batch_loss`` and ``_validation_record``, which
+    What depends on the task lies in the class attributes and in ``_dataset``, ``_loss``,
+    ``_open``, ``_train_mode``, ``_batch_loss`` and ``_validation_record``, which
     ``InstanceTrainer`` replaces. In training, ``self.parallel`` is called: it is the network, or
     the network with what averages gradients over processes around it.
     """
@@ -62,6 +63,8 @@ class Trainer:
     task = 'semantic'
     #: Module that the encoder weights go into, and that ``encoder_factor`` slows down.
     encoder_name = 'encoder'
+    #: Draws and augments the pictures.
+    stream: type[MixedStream] = MixedStream
     #: Makes a batch of what the stream draws; None = stacked tensors.
     collate: Callable | None = None
 
@@ -222,7 +225,7 @@ class Trainer:
     def _stream(self) -> MixedStream:
         """Return the draws, of all processes, from the current step to the last one."""
         config = self.config
-        return MixedStream(
+        return self.stream(
             self.sources,
             training_augmentation(*config.crop, config.scale, config.augmentation),
             self.entry.mean,
@@ -299,7 +302,7 @@ class Trainer:
         model.load_state_dict(self.average)
         return model.to(self.device, memory_format=torch.channels_last).eval()
 
-    def validation_data(self) -> FolderDataset:
+    def validation_data(self) -> FolderDataset | CocoDataset:
         """Open what the configuration names as validation.
 
         Raises:
@@ -308,7 +311,9 @@ class Trainer:
         named = self.config.validation
         if named is None:
             raise TrainingError('the configuration names no validation folder')
-        entry = named if isinstance(named, dict) else {'root': named}
+        return self._open(named if isinstance(named, dict) else {'root': named})
+
+    def _open(self, entry: dict) -> FolderDataset:
         kind = entry.get('kind', 'folder')
         return open_dataset(kind, Path(entry['root']), entry.get('split'), len(self.labels))
 

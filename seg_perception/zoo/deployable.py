@@ -59,3 +59,14 @@ class _EncoderDecoder(nn.Module):
 
     def forward(self, pixels: torch.Tensor) -> torch.Tensor:
         return self.head(self.decoder(self.encoder(pixels)))
+
+
+class Scores(nn.Module):
+    """A network of this package up to its ``scores``."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, pixels: torch.Tensor) -> torch.Tensor:
+        return self.model.scores(pixels)

@@ -226,25 +226,43 @@ def export(
 def _to_onnx(
     deployed: nn.Module, multiple: int, size: tuple[int, int] | None = None
 ) -> onnx.ModelProto:
-    buffer = io.BytesIO()
-    example = torch.zeros(1, *(size or (4 * multiple, 5 * multiple)), 3, dtype=torch.uint8)
     dynamic = {
         INPUT: {1: 'height', 2: 'width'},
         LABELS: {1: 'height', 2: 'width'},
         CONFIDENCE: {1: 'confidence_height', 2: 'confidence_width'},
     }
+    example = size or (4 * multiple, 5 * multiple)
+    return trace(deployed, example, (LABELS, CONFIDENCE), None if size else dynamic)
+
+
+def trace(
+    deployed: nn.Module,
+    size: tuple[int, int],
+    outputs: Sequence[str],
+    dynamic: Mapping[str, Mapping[int, str]] | None,
+) -> onnx.ModelProto:
+    """Return a checked graph of a module that takes a picture, uint8 [1,H,W,3].
+
+    Args:
+        deployed: in eval mode, on the CPU.
+        size: (height, width) of the example.
+        outputs: names, in the module's order.
+        dynamic: names of the axes of any length, by tensor and axis; None = none are.
+    """
+    buffer = io.BytesIO()
     with warnings.catch_warnings():
-        # The TorchScript exporter is the one that takes dynamic sizes quickly and completely.
+        # The TorchScript exporter is the one that takes dynamic sizes, and torchvision's
+        # detectors, quickly and completely; it warns of every size it meets.
         warnings.simplefilter('ignore')
         torch.onnx.export(
             deployed,
-            (example,),
+            (torch.zeros(1, *size, 3, dtype=torch.uint8),),
             buffer,
             dynamo=False,
             opset_version=OPSET,
             input_names=[INPUT],
-            output_names=[LABELS, CONFIDENCE],
-            dynamic_axes=None if size else dynamic,
+            output_names=list(outputs),
+            dynamic_axes=dynamic,
         )
     graph = onnx.load_from_string(buffer.getvalue())
     onnx.checker.check_model(graph, full_check=True)
@@ -269,14 +287,12 @@ def _logits(graph: onnx.ModelProto) -> str:
 
 def _annotate(graph: onnx.ModelProto, class_names: Sequence[str], network_input: str) -> None:
     """Say in the file what its channels are and between which tensors the network lies."""
-    del graph.metadata_props[:]
-    for key, value in (
-        (CLASSES_KEY, classes_text(class_names)),
-        (NETWORK_INPUT_KEY, network_input),
-        (NETWORK_OUTPUT_KEY, _logits(graph)),
-    ):
-        entry = graph.metadata_props.add()
-        entry.key, entry.value = key, value
+    props = {
+        CLASSES_KEY: classes_text(class_names),
+        NETWORK_INPUT_KEY: network_input,
+        NETWORK_OUTPUT_KEY: _logits(graph),
+    }
+    onnx.helper.set_model_props(graph, props)
 
 
 def _torch_predictor(model: nn.Module, entry: Architecture) -> Predict:

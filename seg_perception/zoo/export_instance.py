@@ -7,7 +7,6 @@ pictures inside the graph costs more than the network when there is much to see.
 
 from __future__ import annotations
 
-import io
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -27,18 +26,15 @@ from torchvision.ops.boxes import batched_nms, clip_boxes_to_image, remove_small
 
 from seg_perception.core.errors import ExportError
 from seg_perception.runtime.metadata import CLASSES_KEY, classes_text
+from seg_perception.zoo.export import INPUT, trace
 from seg_perception.zoo.registry import architecture, build
 
-OPSET = 17
-INPUT = 'image'
 OUTPUTS = ('boxes', 'labels', 'scores', 'masks')
 #: How far a detection may lie from torch's: pixels, probability, share of the box's pixels.
 BOX_TOLERANCE, SCORE_TOLERANCE, MASK_TOLERANCE = 0.01, 1e-4, 0.01
 #: Largest share of detections that may lie farther off, or be missing or made up: rounding may
 #: turn a suppression that hangs on the last bit.
 MAX_DIFFERENCE = 0.005
-#: Side in pixels of the deployed masks.
-MASK_SIDE = 28
 
 
 @dataclass(frozen=True)
@@ -215,29 +211,12 @@ def export_instances(
 
 
 def _to_onnx(deployed: nn.Module, class_names: Sequence[str]) -> bytes:
-    buffer = io.BytesIO()
-    example = torch.zeros(1, 120, 160, 3, dtype=torch.uint8)
-    with warnings.catch_warnings():
-        # The TorchScript exporter is the one that takes torchvision's detectors; it warns of
-        # every size it meets, all of which torchvision computes in the graph.
-        warnings.simplefilter('ignore')
-        torch.onnx.export(
-            deployed,
-            (example,),
-            buffer,
-            dynamo=False,
-            opset_version=OPSET,
-            input_names=[INPUT],
-            output_names=list(OUTPUTS),
-            dynamic_axes={
-                INPUT: {1: 'height', 2: 'width'},
-                **{name: {0: 'detections'} for name in OUTPUTS},
-            },
-        )
-    graph = onnx.load_from_string(buffer.getvalue())
-    onnx.checker.check_model(graph, full_check=True)
-    entry = graph.metadata_props.add()
-    entry.key, entry.value = CLASSES_KEY, classes_text(class_names)
+    dynamic = {
+        INPUT: {1: 'height', 2: 'width'},
+        **{name: {0: 'detections'} for name in OUTPUTS},
+    }
+    graph = trace(deployed, (120, 160), OUTPUTS, dynamic)
+    onnx.helper.set_model_props(graph, {CLASSES_KEY: classes_text(class_names)})
     return graph.SerializeToString()
 
 

@@ -6,7 +6,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from seg_perception.zoo.deployable import Deployable
+from seg_perception.zoo.deployable import Deployable, Scores
 
 #: Cells per side of the pooled maps (PSPNet, arXiv:1612.01105).
 BINS = (1, 2, 3, 6)
@@ -61,16 +61,7 @@ class FastSCNN(nn.Module):
 
     def deployable(self) -> Deployable:
         """Return the network up to its scores."""
-        return Deployable(_Scores(self), 8)
-
-
-class _Scores(nn.Module):
-    def __init__(self, model: FastSCNN) -> None:
-        super().__init__()
-        self.model = model
-
-    def forward(self, pixels: torch.Tensor) -> torch.Tensor:
-        return self.model.scores(pixels)
+        return Deployable(Scores(self), 8)
 
 
 class PyramidPooling(nn.Module):

@@ -7,7 +7,7 @@ from torch import nn
 from torch.nn import functional as F
 from torchvision.models.vgg import cfgs, make_layers
 
-from seg_perception.zoo.deployable import Deployable
+from seg_perception.zoo.deployable import Deployable, Scores
 
 #: Index in torchvision's VGG-16 ``features`` behind each pooling a score is taken from.
 _POOL3, _POOL4, _POOL5 = 17, 24, 31
@@ -82,16 +82,7 @@ class FCN(nn.Module):
 
     def deployable(self) -> Deployable:
         """Return the network up to its scores."""
-        return Deployable(_Scores(self), self.stride)
-
-
-class _Scores(nn.Module):
-    def __init__(self, model: FCN) -> None:
-        super().__init__()
-        self.model = model
-
-    def forward(self, pixels: torch.Tensor) -> torch.Tensor:
-        return self.model.scores(pixels)
+        return Deployable(Scores(self), self.stride)
 
 
 def _bilinear_twofold(classes: int) -> nn.ConvTranspose2d:

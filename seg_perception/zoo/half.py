@@ -21,7 +21,7 @@ def to_half(graph: onnx.ModelProto, ends: tuple[str, str]) -> onnx.ModelProto:
 
     copy = onnx.ModelProto()
     copy.CopyFrom(graph)
-    inside = needed(copy.graph.node, ends[1], ends[0])
+    inside = needed(copy.graph.node, ends[1], behind=ends[0])
     # On its own: the converter writes files no engine loads where two nodes that stay float32
     # read one tensor.
     network = convert_float_to_float16(_alone(copy, inside, ends), keep_io_types=True)

@@ -11,7 +11,7 @@ from torch import nn
 from seg_perception.core.errors import ModelError
 from seg_perception.core.labels import LabelSet
 from seg_perception.core.results import Instances
-from seg_perception.runtime.semantic import check_image
+from seg_perception.runtime.bundle_segmenter import check_image
 from seg_perception.zoo.export_instance import DeployedMaskRcnn
 from seg_perception.zoo.registry import architecture
 

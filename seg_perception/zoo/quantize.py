@@ -55,7 +55,7 @@ def quantize(
             f'{len(pictures)} pictures to calibrate int8 on; it needs {LEAST_PICTURES} at least, '
             'of the kind the model will see (a hundred are usual)'
         )
-    inside = needed(graph.graph.node, ends[1], ends[0])
+    inside = needed(graph.graph.node, ends[1], behind=ends[0])
     found = ', '.join(sorted({node.op_type for node in inside} & _ATTENTION))
     if found:
         raise ExportError(
@@ -75,7 +75,9 @@ def quantize(
             per_channel=True,
             activation_type=quantization.QuantType.QUInt8,
             weight_type=quantization.QuantType.QInt8,
-            nodes_to_quantize=[node.name for node in needed(ready.graph.node, ends[1], ends[0])],
+            nodes_to_quantize=[
+                node.name for node in needed(ready.graph.node, ends[1], behind=ends[0])
+            ],
             nodes_to_exclude=kept,
             # Of the whole range: outliers are what a class that is rarely seen looks like.
             calibrate_method=quantization.CalibrationMethod.MinMax,

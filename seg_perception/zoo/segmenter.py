@@ -13,8 +13,8 @@ from torch import nn
 from seg_perception.core.errors import ModelError
 from seg_perception.core.labels import LabelSet
 from seg_perception.core.results import SemanticResult
+from seg_perception.runtime.bundle_segmenter import check_image
 from seg_perception.runtime.schema import InputSpec
-from seg_perception.runtime.semantic import check_image
 from seg_perception.zoo.registry import architecture
 
 

@@ -98,7 +98,7 @@ def test_cells_agree_with_the_world(mounting, model):
     slope, offset = 0.15, 0.4  # the edge of the road: y = offset + slope * x
     labels = paint(camera, pose, lambda x, y: y < offset + slope * x)
     projector = GroundProjector(camera, pose, GRID)
-    cells = projector.project(labels, sure(labels), ROLES)
+    cells = projector.observe(labels, sure(labels), ROLES).cells
     assert cells.shape == GRID.shape
     assert cells.dtype == np.int8
 
@@ -122,8 +122,10 @@ def test_all_that_is_fully_in_view_and_road_is_free(model):
     """Neither less is free than can be seen, nor more: the view is worked out by projection."""
     camera = PINHOLE if model == 'pinhole' else lens(model)
     labels = picture(ROAD)
-    cells = GroundProjector(camera, POSE, GRID, max_cells_per_pixel=1e9).project(
-        labels, sure(labels), ROLES
+    cells = (
+        GroundProjector(camera, POSE, GRID, max_cells_per_pixel=1e9)
+        .observe(labels, sure(labels), ROLES)
+        .cells
     )
     for iy, ix in np.ndindex(cells.shape):
         touched = brute_force_pixels(camera, POSE, GRID, iy, ix, n=5)
@@ -140,7 +142,7 @@ def test_all_that_is_fully_in_view_and_road_is_free(model):
 def test_left_and_right_are_not_swapped():
     labels = picture(ROAD)
     labels[:, :112] = WALL  # the left half of the picture
-    cells = GroundProjector(PINHOLE, POSE, GRID).project(labels, sure(labels), ROLES, PLAIN)
+    cells = GroundProjector(PINHOLE, POSE, GRID).observe(labels, sure(labels), ROLES, PLAIN).cells
     y = GRID.y_min + (np.arange(GRID.height) + 0.5) * GRID.resolution
     assert (cells[y > 0.2] != 0).all()
     assert (cells[y < -0.2] != 100).all()
@@ -157,7 +159,9 @@ def test_without_drivable_pixels_nothing_is_free(seed):
     rng = np.random.default_rng(seed)
     labels = rng.choice([WALL, SKY, CURB, 77, UNLABELLED], PROJECTOR_SHAPE).astype(np.uint8)
     confidence = rng.integers(0, 256, PROJECTOR_SHAPE, dtype=np.uint8)
-    cells = PROJECTOR.project(labels, confidence, ROLES, ProjectionOptions(min_confidence=0.0))
+    cells = PROJECTOR.observe(
+        labels, confidence, ROLES, ProjectionOptions(min_confidence=0.0)
+    ).cells
     assert not (cells == 0).any()
     assert not ((cells >= 0) & (cells < 100)).any()
 
@@ -185,7 +189,7 @@ def test_every_free_cell_shows_confident_road_all_over(seed, share):
     """By other means: points in the cell, and every pixel's own ray, one at a time."""
     labels, confidence = blobs(np.random.default_rng(seed))
     confident = confidence >= 128
-    cells = PROJECTOR.project(labels, confidence, ROLES, ProjectionOptions(free_share=share))
+    cells = PROJECTOR.observe(labels, confidence, ROLES, ProjectionOptions(free_share=share)).cells
     free = np.argwhere(cells == 0)
     assert len(free)
     for iy, ix in free[:: max(len(free) // 60, 1)]:
@@ -217,7 +221,7 @@ def test_a_thin_post_is_not_missed(u, wide):
     grid = GridSpec(0.5, 0, 12, -4, 4)
     labels = picture(ROAD)
     labels[:118, u : u + wide] = WALL
-    cells = GroundProjector(PINHOLE, POSE, grid).project(labels, sure(labels), ROLES)
+    cells = GroundProjector(PINHOLE, POSE, grid).observe(labels, sure(labels), ROLES).cells
     rays, _ = PINHOLE.rays(
         np.array([(a, b) for a in (u, u + wide - 1) for b in range(117, 40, -1)], dtype=float)
     )
@@ -235,16 +239,16 @@ def test_low_confidence_is_unknown():
     labels = picture(ROAD)
     options = ProjectionOptions(min_confidence=0.6)
     below, above = (np.full(labels.shape, c, np.uint8) for c in (152, 153))  # 0.6 * 255 = 153
-    assert (PROJECTOR.project(labels, below, ROLES, options) == -1).all()
-    assert (PROJECTOR.project(labels, above, ROLES, options) == 0).any()
+    assert (PROJECTOR.observe(labels, below, ROLES, options).cells == -1).all()
+    assert (PROJECTOR.observe(labels, above, ROLES, options).cells == 0).any()
     wall = picture(WALL)
-    assert (PROJECTOR.project(wall, below, ROLES, options) == -1).all()
+    assert (PROJECTOR.observe(wall, below, ROLES, options).cells == -1).all()
 
 
 @pytest.mark.parametrize('label', [SKY, UNLABELLED, 42])
 def test_classes_that_say_nothing_are_unknown(label):
     labels = picture(label)
-    assert (PROJECTOR.project(labels, sure(labels), ROLES) == -1).all()
+    assert (PROJECTOR.observe(labels, sure(labels), ROLES).cells == -1).all()
 
 
 def test_partly_drivable_cells_are_unknown():
@@ -252,7 +256,7 @@ def test_partly_drivable_cells_are_unknown():
     labels = picture(ROAD)
     labels[::3] = SKY
     labels[:, ::3] = SKY
-    cells = PROJECTOR.project(labels, sure(labels), ROLES)
+    cells = PROJECTOR.observe(labels, sure(labels), ROLES).cells
     near = cells[:, : int(3 / GRID.resolution)]
     assert (near == -1).all()
 
@@ -262,8 +266,10 @@ def test_cells_cut_by_the_edge_of_the_picture_are_never_free_but_can_be_occupied
     assert len(edge) > 10
     rows, columns = np.array(edge).T
     road, wall = picture(ROAD), picture(WALL)
-    assert (PROJECTOR.project(road, sure(road), ROLES)[rows, columns] == -1).all()
-    assert (PROJECTOR.project(wall, sure(wall), ROLES, PLAIN)[rows, columns] == 100).mean() > 0.6
+    assert (PROJECTOR.observe(road, sure(road), ROLES).cells[rows, columns] == -1).all()
+    assert (
+        PROJECTOR.observe(wall, sure(wall), ROLES, PLAIN).cells[rows, columns] == 100
+    ).mean() > 0.6
 
 
 def _corners_in_view(iy: int, ix: int) -> int:
@@ -279,8 +285,10 @@ def test_beyond_the_pixel_budget_is_unknown():
     labels = picture(ROAD)
     reach = []
     for budget in (2.0, 16.0):
-        cells = GroundProjector(PINHOLE, pose, grid, max_cells_per_pixel=budget).project(
-            labels, sure(labels), ROLES
+        cells = (
+            GroundProjector(PINHOLE, pose, grid, max_cells_per_pixel=budget)
+            .observe(labels, sure(labels), ROLES)
+            .cells
         )
         far = (np.flatnonzero((cells == 0).any(axis=0)).max() + 1) * grid.resolution
         # Looking level, a cell at x covers f^2 h res^2 / x^3 pixels.
@@ -288,9 +296,9 @@ def test_beyond_the_pixel_budget_is_unknown():
         assert far == pytest.approx(expected, abs=3 * grid.resolution)
         reach.append(far)
         assert (
-            GroundProjector(PINHOLE, pose, grid, max_cells_per_pixel=budget).project(
-                picture(WALL), sure(labels), ROLES
-            )[:, int(expected / 0.2) + 2 :]
+            GroundProjector(PINHOLE, pose, grid, max_cells_per_pixel=budget)
+            .observe(picture(WALL), sure(labels), ROLES)
+            .cells[:, int(expected / 0.2) + 2 :]
             == -1
         ).all()
     assert reach[0] < reach[1] < 60
@@ -322,7 +330,7 @@ def test_a_camera_that_sees_no_ground_leaves_all_unknown(mounting, model):
     assert projector.visible_cells == 0
     for value in (ROAD, WALL):
         labels = picture(value)
-        assert (projector.project(labels, sure(labels), ROLES) == -1).all()
+        assert (projector.observe(labels, sure(labels), ROLES).cells == -1).all()
 
 
 def test_nothing_above_the_horizon_reaches_the_grid():
@@ -330,7 +338,7 @@ def test_nothing_above_the_horizon_reaches_the_grid():
     labels = picture(ROAD)
     labels[:64] = WALL
     grid = GridSpec(0.2, 0, 30, -4, 4)
-    cells = GroundProjector(PINHOLE, pose, grid).project(labels, sure(labels), ROLES)
+    cells = GroundProjector(PINHOLE, pose, grid).observe(labels, sure(labels), ROLES).cells
     assert not (cells == 100).any()
     assert (cells == 0).any()
 
@@ -338,10 +346,8 @@ def test_nothing_above_the_horizon_reaches_the_grid():
 def test_visible_cells_counts_the_view():
     assert PROJECTOR.sees_ground
     wall = picture(WALL)
-    cells = PROJECTOR.project(wall, sure(wall), ROLES, PLAIN)
+    cells = PROJECTOR.observe(wall, sure(wall), ROLES, PLAIN).cells
     assert (cells == 100).sum() == pytest.approx(PROJECTOR.visible_cells, rel=0.03)
-    assert (PROJECTOR.unknown() == -1).all()
-    assert PROJECTOR.unknown().shape == GRID.shape
 
 
 # --- ground plane, costs, options -------------------------------------------------------------
@@ -349,10 +355,10 @@ def test_visible_cells_counts_the_view():
 
 def test_a_ground_below_the_base_frame_is_the_same_as_a_higher_camera():
     labels = paint(PINHOLE, POSE, lambda x, y: abs(y) < 1.5)
-    level = PROJECTOR.project(labels, sure(labels), ROLES)
+    level = PROJECTOR.observe(labels, sure(labels), ROLES).cells
     lowered = pose_from_mounting(0, 0.013, 0.9, 0, math.radians(10), 0)
     other = GroundProjector(PINHOLE, lowered, GRID, plane=GroundPlane(offset=-0.3))
-    assert (other.project(labels, sure(labels), ROLES) == level).mean() > 0.999
+    assert (other.observe(labels, sure(labels), ROLES).cells == level).mean() > 0.999
 
 
 def test_a_sloping_ground_is_reached_where_the_rays_meet_it():
@@ -362,7 +368,11 @@ def test_a_sloping_ground_is_reached_where_the_rays_meet_it():
     labels = picture(ROAD)
     labels[:63] = SKY  # row 62.5 looks 10 degrees down
     grid = GridSpec(0.1, 0, 12, -1, 1)
-    cells = GroundProjector(PINHOLE, POSE, grid, plane=plane).project(labels, sure(labels), ROLES)
+    cells = (
+        GroundProjector(PINHOLE, POSE, grid, plane=plane)
+        .observe(labels, sure(labels), ROLES)
+        .cells
+    )
     far = (np.flatnonzero((cells == 0).any(axis=0)).max() + 1) * grid.resolution
     assert far == pytest.approx(1.2 / (math.tan(math.radians(10)) + math.tan(tilt)), abs=0.25)
 
@@ -371,8 +381,8 @@ def test_costs_take_the_place_of_free_and_occupied():
     labels = picture(ROAD)
     labels[:, 60:110] = CURB
     labels[:, 170:] = WALL
-    plain = PROJECTOR.project(labels, sure(labels), ROLES, PLAIN)
-    priced = PROJECTOR.project(labels, sure(labels), ROLES, PLAIN, cost_table=COSTS)
+    plain = PROJECTOR.observe(labels, sure(labels), ROLES, PLAIN).cells
+    priced = PROJECTOR.observe(labels, sure(labels), ROLES, PLAIN, cost_table=COSTS).cells
     assert {-1, 5, 60, 100} <= set(np.unique(priced))
     assert ((priced == -1) == (plain == -1)).all()
     assert (priced[plain == 0] == 5).all()
@@ -381,7 +391,7 @@ def test_costs_take_the_place_of_free_and_occupied():
 
 def test_an_obstacle_without_cost_is_not_published_as_free():
     wall = picture(WALL)
-    cells = PROJECTOR.project(wall, sure(wall), ROLES, cost_table=np.zeros(256, np.uint8))
+    cells = PROJECTOR.observe(wall, sure(wall), ROLES, cost_table=np.zeros(256, np.uint8)).cells
     assert set(np.unique(cells)) == {-1, 1}
 
 
@@ -390,7 +400,7 @@ def test_options_can_change_from_frame_to_frame():
     labels[100:106, 90:110] = SKY  # a part of a cell
     projector = GroundProjector(PINHOLE, POSE, GridSpec(0.5, 0, 12, -4, 4))
     strict, lax = (
-        projector.project(labels, sure(labels), ROLES, ProjectionOptions(free_share=share))
+        projector.observe(labels, sure(labels), ROLES, ProjectionOptions(free_share=share)).cells
         for share in (0.95, 0.5)
     )
     assert (lax == 0).sum() > (strict == 0).sum()
@@ -406,7 +416,7 @@ def test_projecting_is_quick():
     times = []
     for _ in range(40):
         start = time.thread_time()
-        projector.project(labels, confidence, ROLES)
+        projector.observe(labels, confidence, ROLES)
         times.append(time.thread_time() - start)
     assert min(times) < 12e-3  # 1.5 to 3 ms measured; a slow machine must not fail the test
 
@@ -429,7 +439,7 @@ def test_arrays_that_do_not_fit_are_refused(labels, confidence, roles, message):
     labels = picture() if labels is None else labels
     confidence = picture(255) if confidence is None else confidence
     with pytest.raises(GroundError, match=message):
-        PROJECTOR.project(labels, confidence, roles)
+        PROJECTOR.observe(labels, confidence, roles)
 
 
 @pytest.mark.parametrize(

@@ -235,8 +235,8 @@ def test_a_tilting_mount_is_followed_as_exactly_as_a_new_one():
         rest = (np.full(labels.shape, 255, np.uint8), LABELS.role_table())
         traits = LABELS.ground_traits()
         assert projector.set_pose(pose)
-        moved = projector.project(labels, *rest, traits=traits)
-        new = GroundProjector(PINHOLE, pose, GRID).project(labels, *rest, traits=traits)
+        moved = projector.observe(labels, *rest, traits=traits).cells
+        new = GroundProjector(PINHOLE, pose, GRID).observe(labels, *rest, traits=traits).cells
         assert (moved == new).mean() > 0.985
         box = slice(int(3.6 / 0.2), int(4.4 / 0.2)), slice(int(6.1 / 0.2), int(6.5 / 0.2))
         assert (moved[box] == 100).all()

@@ -118,9 +118,9 @@ def _line_on_the_ground(projector, paint, limit):
     """Return slope and offset of a painted line's cells, which must not stray from it."""
     labels = paint.astype(np.uint8)
     confident = np.full(labels.shape, 255, np.uint8)
-    cells = projector.project(
+    cells = projector.observe(
         labels, confident, LABELS.role_table(), traits=LABELS.ground_traits()
-    )
+    ).cells
     iy, ix = np.nonzero(cells == 100)
     assert len(ix) > 20
     assert np.ptp(ix) * GRID.resolution > 12, 'the line reaches far'

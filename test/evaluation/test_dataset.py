@@ -28,11 +28,6 @@ def test_pairs_in_order_of_their_names_as_rgb(root):
     assert labels.tolist() == np.ones((4, 6)).tolist()
 
 
-def test_counts_leave_the_ignored_out(root):
-    cv2.imwrite(str(root / 'labels' / 'a.png'), np.full((4, 6), 255, np.uint8))
-    assert FolderDataset(root, 2).class_counts().tolist() == [0, 24]
-
-
 def test_a_pickled_dataset_leaves_its_pictures_behind(root):
     data = FolderDataset(root, 2, cache=True)
     assert data[0] is data[0]

@@ -6,7 +6,8 @@ import pytest
 
 from seg_perception.core.errors import DatasetError
 from seg_perception.core.labels import LabelSet
-from seg_perception.evaluation.layouts import CityscapesDataset, find_pictures, open_dataset
+from seg_perception.evaluation.dataset import find_pictures
+from seg_perception.evaluation.layouts import CityscapesDataset, open_dataset
 
 
 def picture(path, values=None):

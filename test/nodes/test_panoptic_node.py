@@ -16,12 +16,13 @@ from lifecycle_msgs.msg import Transition
 from sensor_msgs.msg import Image
 from std_msgs.msg import Header, String
 
+from seg_perception.core.instances import Found, Region
 from seg_perception.core.labels import LabelSet
 from seg_perception.core.panoptic import from_rgb, rgb_to_id
 from seg_perception.core.results import Instances
 from seg_perception.nodes.panoptic_node import PanopticNode
 from seg_perception.ros.images import image_message
-from seg_perception.ros.instance_messages import Found, detections_json
+from seg_perception.ros.instance_messages import detections_json
 from seg_perception.ros.messages import label_info_json
 
 MASK_LABELS = LabelSet.from_dict({'name': 'tiny', 'classes': tiny_bundle.CLASSES})
@@ -106,7 +107,7 @@ def one_car(score: float = 0.9) -> Found:
         np.ones((1, 28, 28), np.float32),
         (WIDTH, HEIGHT),
     )
-    return Found(instances, np.array([7]), np.array([400]), True)
+    return Found(instances, [Region(10, 20, np.ones((20, 20), bool))], np.array([7]), True)
 
 
 def pixels(message: Image) -> np.ndarray:

@@ -37,7 +37,7 @@ def rgb_of(frame):
     assert frame.pixels.dtype == np.uint8
     assert frame.pixels.shape[2] == 3
     assert frame.color in ('rgb', 'bgr')
-    return frame.pixels if frame.color == 'rgb' else frame.pixels[..., ::-1]
+    return frame.rgb
 
 
 @pytest.fixture

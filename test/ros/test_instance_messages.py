@@ -14,12 +14,12 @@ from visualization_msgs.msg import Marker
 
 from seg_perception.core.errors import ImageError, LabelSetError
 from seg_perception.core.footprints import Footprint
+from seg_perception.core.instances import Found, Region
 from seg_perception.core.labels import LabelSet
 from seg_perception.core.results import Instances, PanopticResult, Segment
 from seg_perception.ros import instance_messages, optional
 from seg_perception.ros.images import image_message
 from seg_perception.ros.instance_messages import (
-    Found,
     detections,
     detections_json,
     markers,
@@ -43,7 +43,9 @@ def found(*boxes: tuple[float, float, float, float]) -> Found:
         np.ones((count, 28, 28), np.float32),
         (100, 50),
     )
-    return Found(instances, np.arange(count) + 7, np.full(count, 60), True)
+    return Found(
+        instances, [Region(0, 0, np.ones((6, 10), bool))] * count, np.arange(count) + 7, True
+    )
 
 
 def test_json_says_all_and_comes_back():

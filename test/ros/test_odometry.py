@@ -158,11 +158,11 @@ def test_by_how_much_the_odometry_is_younger_than_an_image():
 def test_auto_is_without_odometry_until_there_is_some_and_then_keeps_to_it():
     source = odometry('auto')
     assert source.pose(at(1.0)) is None
-    assert not source.in_use
+    assert not source.needs_topic
     assert source.source == 'none (nobody publishes odometry)'
     drive(source)
     assert source.pose(at(1.0)).pose[0, 3] == pytest.approx(5.0)
-    assert source.in_use
+    assert source.needs_topic
     with pytest.raises(OdometryError):
         source.pose(at(9.0))
 

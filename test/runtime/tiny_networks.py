@@ -15,7 +15,6 @@ from onnx import TensorProto, helper, numpy_helper, save
 
 #: Logits per unit of normalised brightness.
 GAIN = 8.0
-Sides = Sequence[int | str | None]
 
 
 def write_network(
