@@ -115,17 +115,12 @@ def _greater(one, other, found):
 
 
 @inlined
-def _row_worst(values, r, along, across, scratch, found):
-    """Write the greatest in the windows around the nodes of a row; `scratch` is [2, nb].
+def _widened(now, then, across, found):
+    """Write the greatest within `across` to either side; `now` holds the values, and is scratch.
 
     (Near the fan's ends, which are outside the picture, in windows that lie a bit inwards.)
     """
-    nr, nb = values.shape
-    now, then = scratch[0], scratch[1]
-    _copy(values[max(r - along, 0)], now)
-    for other in range(max(r - along, 0) + 1, min(r + along + 1, nr)):
-        _greater(now, values[other], then)
-        now, then = then, now
+    nb = len(now)
     # Greatest of 1, 2, 4, .. nodes from each on, then of two such that overlap.
     width, reach = 1, min(2 * across + 1, nb)
     while 2 * width <= reach:
@@ -143,28 +138,37 @@ def _row_worst(values, r, along, across, scratch, found):
 
 
 @inlined
-def _row_sums(values, r, along, across, column, found):
-    """Write the sums over the windows around the nodes of a row; `column` [nb] is scratch."""
-    nr, nb = values.shape
+def _row_worst(values, r, along, across, scratch, found):
+    """Write the greatest in the windows around the nodes of a row; `scratch` is [2, nb]."""
+    now, then = scratch[0], scratch[1]
+    first, stop = max(r - along, 0), min(r + along + 1, len(values))
+    _copy(values[first], now)
+    for other in range(first + 1, stop):
+        _greater(now, values[other], then)
+        now, then = then, now
+    _widened(now, then, across, found)
+
+
+@inlined
+def _slide(column, across, running, found):
+    """Write the sums over `across` values to either side; `running` [nb + 1] is scratch.
+
+    (As :func:`_widened` near the ends.)
+    """
+    nb, total = len(column), np.int32(0)
     for b in range(nb):
-        column[b] = 0
-    for other in range(r - along, r + along + 1):
-        row = values[min(max(other, 0), nr - 1)]
-        for b in range(nb):
-            column[b] += row[b]
-    reach = min(2 * across + 1, nb)
-    first, total = reach // 2, 0
-    for b in range(reach):
+        running[b] = total
         total += column[b]
-    leaving, coming, inner = column[: nb - reach], column[reach:], found[first:]
-    inner[0] = total
-    for b in range(len(coming)):
-        total += coming[b] - leaving[b]
-        inner[b + 1] = total
+    running[nb] = total
+    reach = min(2 * across + 1, nb)
+    first, last = reach // 2, reach // 2 + nb - reach
+    inner, ahead = found[first:], running[reach:]
+    for b in range(len(ahead)):
+        inner[b] = ahead[b] - running[b]
     for b in range(first):
-        found[b] = inner[0]
-    for b in range(first + len(coming) + 1, nb):
-        found[b] = total
+        found[b] = found[first]
+    for b in range(last + 1, nb):
+        found[b] = found[last]
 
 
 @compiled(NONE, given(U8, 2), given(I64, 1), given(I64, 1), filled(U8, 2))
@@ -178,9 +182,16 @@ def window_worst(values, along, across, found):
 @compiled(NONE, given(U16, 2), given(I64, 1), given(I64, 1), filled(I32, 2))
 def window_sums(values, along, across, found):
     """Write the sum over the window around each node."""
-    column = np.empty(values.shape[1], np.int32)
-    for r in range(values.shape[0]):
-        _row_sums(values, r, along[r], across[r], column, found[r])
+    nr, nb = values.shape
+    column, running = np.empty(nb, np.int32), np.empty(nb + 1, np.int32)
+    for r in range(nr):
+        for b in range(nb):
+            column[b] = 0
+        for other in range(r - along[r], r + along[r] + 1):
+            row = values[min(max(other, 0), nr - 1)]
+            for b in range(nb):
+                column[b] += row[b]
+        _slide(column, across[r], running, found[r])
 
 
 @compiled(NONE, given(U8, 2), I64, I64, I64, I64, given(I32, 2), filled(U8, 2))
@@ -229,43 +240,70 @@ def mark(nodes, ends, cuts, foot):
             row[b] = before if at < ends[b] else beyond
 
 
+@inlined
+def _weight(code):
+    """Return how much a node makes a cell occupied."""
+    weight = np.uint8(_FOOT_WEIGHT) if code >= FOOTPRINT_CODE else np.uint8(0)
+    return np.uint8(1) if code == FLAT else weight
+
+
 @compiled(NONE, given(U8, 2), filled(U8, 2))
 def write_weights(nodes, weights):
     """Write how much each node makes a cell occupied."""
     for r in range(nodes.shape[0]):
         for b in range(nodes.shape[1]):
-            code = nodes[r, b]
-            weight = _FOOT_WEIGHT if code >= FOOTPRINT_CODE else 0
-            weights[r, b] = 1 if code == FLAT else weight
+            weights[r, b] = _weight(nodes[r, b])
 
 
 @inlined
-def _add_occupied(verdicts, weights, r, along, across, enough, column, sums):
+def _add_occupied(verdicts, nodes, r, along, across, enough, column, running, sums):
     """Add IS_OCCUPIED to the nodes of a row around which enough says so."""
-    some = False
-    for other in range(max(r - along, 0), min(r + along + 1, len(weights))):
-        row = weights[other]
+    for b in range(len(column)):
+        column[b] = 0
+    for other in range(r - along, r + along + 1):
+        row = nodes[min(max(other, 0), len(nodes) - 1)]
         for b in range(len(row)):
-            some |= row[b] != 0
+            column[b] += _weight(row[b])
+    some = False
+    for b in range(len(column)):
+        some |= column[b] != 0
     if some:
-        _row_sums(weights, r, along, across, column, sums)
+        _slide(column, across, running, sums)
         for b in range(len(verdicts)):
             verdicts[b] += IS_OCCUPIED if sums[b] >= enough else 0
 
 
 @inlined
-def _add_lacking(verdicts, nodes, r, along, across, few, column, sums):
+def _add_lacking(verdicts, nodes, r, along, across, few, column, running, sums):
     """Add TOO_FEW to the nodes of a row in whose cells too much is not known."""
     some = False
     for b in range(len(verdicts)):
         some |= verdicts[b] == NOTHING
-    if some:
-        reach = range(max(r - along, 0), min(r + along + 1, len(nodes)))
-        missing = nodes[reach.start : reach.stop] == NOTHING
-        _row_sums(missing, r - reach.start, along, across, column, sums)
-        for b in range(len(verdicts)):
-            if verdicts[b] == NOTHING and sums[b] > few:
-                verdicts[b] += TOO_FEW
+    if not some:
+        return
+    for b in range(len(column)):
+        column[b] = 0
+    for other in range(r - along, r + along + 1):
+        row = nodes[min(max(other, 0), len(nodes) - 1)]
+        for b in range(len(row)):
+            column[b] += np.uint16(row[b] == NOTHING)
+    _slide(column, across, running, sums)
+    for b in range(len(verdicts)):
+        if verdicts[b] == NOTHING and sums[b] > few:
+            verdicts[b] += TOO_FEW
+
+
+@inlined
+def _add_near(verdicts, worst, r, edge, nr, scratch, near):
+    """Add NEAR_EDGE to a row; `worst` keeps row i at i % len(worst)."""
+    now, then = scratch[0], scratch[1]
+    _copy(worst[r % len(worst)], now)
+    for other in range(max(r - edge, 0), min(r + edge + 1, nr)):
+        _greater(now, worst[other % len(worst)], then)
+        now, then = then, now
+    _widened(now, then, 1, near)
+    for b in range(len(verdicts)):
+        verdicts[b] += NEAR_EDGE if near[b] >= FLAT else 0
 
 
 @compiled(
@@ -289,20 +327,22 @@ def judge(nodes, along, across, along_in, across_in, few, enough, edge, verdicts
         edge: ranges to either side within which what is not free is near.
     """
     nr, nb = nodes.shape
-    weights, worst = np.empty((nr, nb), np.uint8), np.empty((nr, nb), np.uint8)
+    worst = np.empty((2 * edge + 1, nb), np.uint8)  # of the rows around the one in work
     scratch, near = np.empty((2, nb), np.uint8), np.empty(nb, np.uint8)
-    column, sums = np.empty(nb, np.int32), np.empty(nb, np.int32)
-    write_weights(nodes, weights)
-    for r in range(nr):
-        _row_worst(nodes, r, along[r], across[r], scratch, worst[r])
-    for r in range(nr):
+    column, running = np.empty(nb, np.uint16), np.empty(nb + 1, np.int32)
+    sums = np.empty(nb, np.int32)
+    for ahead in range(nr + edge):
+        if ahead < nr:
+            found = worst[ahead % len(worst)]
+            _row_worst(nodes, ahead, along[ahead], across[ahead], scratch, found)
+        r = ahead - edge
+        if r < 0:
+            continue
         row = verdicts[r]
-        _copy(worst[r], row)
-        _add_lacking(row, nodes, r, along[r], across[r], few[r], column, sums)
-        _add_occupied(row, weights, r, along_in[r], across_in[r], enough[r], column, sums)
-        _row_worst(worst, r, edge, 1, scratch, near)
-        for b in range(nb):
-            row[b] += NEAR_EDGE if near[b] >= FLAT else 0
+        _copy(worst[r % len(worst)], row)
+        _add_lacking(row, nodes, r, along[r], across[r], few[r], column, running, sums)
+        _add_occupied(row, nodes, r, along_in[r], across_in[r], enough[r], column, running, sums)
+        _add_near(row, worst, r, edge, nr, scratch, near)
 
 
 @compiled(

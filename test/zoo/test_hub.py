@@ -133,7 +133,8 @@ def test_a_checkpoint_that_transformers_itself_wrote(tmp_path):
     assert set(PUBLISHED) <= set(written)
     pixels = torch.randn(1, 3, 64, 64)
     with torch.inference_mode():
-        assert torch.equal(load(tmp_path).quarter_logits(pixels), theirs(pixels).logits)
+        ours = load(tmp_path).quarter_logits(pixels)
+        assert torch.allclose(ours, theirs(pixels).logits, atol=1e-5)
 
 
 def test_what_does_not_fit_is_named(segformer, checkpoint):
