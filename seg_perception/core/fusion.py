@@ -73,6 +73,7 @@ class GridFusion:
         self._levels = Levels.of(self.options)
         self._trinary = _TRINARY[self._levels.taken_for]
         self._cells = np.zeros((self._side, self._side), np.uint8)  # bytes of the levels
+        self._given = np.full((4, 4), np.nan), _Planar(0.0, 0.0, 0.0)
         self._cost = np.zeros(self._cells.shape if graded else (0, 0), np.float32)
         self.reset()
 
@@ -107,7 +108,7 @@ class GridFusion:
         """
         if observation.spec != self.spec:
             raise GroundError(f'the observation is of {observation.spec}, not of {self.spec}')
-        pose = _planar(t_odom_base)
+        pose = self._planar(t_odom_base)
         if not math.isfinite(stamp):
             raise GroundError(f'the stamp of a frame must be finite seconds, got {stamp!r}')
         report = self._check(pose, stamp)
@@ -138,7 +139,7 @@ class GridFusion:
         Raises:
             GroundError: no rigid pose, or a stamp that is not finite.
         """
-        pose = _planar(t_odom_base)
+        pose = self._planar(t_odom_base)
         if not self._holds(pose, stamp):
             return self.spec.unknown()
         self._fade(stamp)
@@ -163,7 +164,7 @@ class GridFusion:
             int8 cells [n, n], and their grid in the odometry's frame; it holds all of ``spec``
             around the robot, with more on each side. All -1 as in :meth:`cells`.
         """
-        pose = _planar(t_odom_base)
+        pose = self._planar(t_odom_base)
         res = self.spec.resolution
         if self._holds(pose, stamp):
             self._fade(stamp)
@@ -177,6 +178,13 @@ class GridFusion:
             corner = self._corner_for(pose)
         x, y = corner[0] * res, corner[1] * res
         return values, GridSpec(res, x, x + self._side * res, y, y + self._side * res)
+
+    def _planar(self, t_odom_base: np.ndarray) -> _Planar:
+        if not np.array_equal(t_odom_base, self._given[0]):  # it mostly comes twice a frame
+            pose = check_pose(t_odom_base).copy()
+            x, y = pose[:2, 3].tolist()
+            self._given = pose, _Planar(x, y, math.atan2(pose[1, 0], pose[0, 0]))
+        return self._given[1]
 
     # -- what may be believed ------------------------------------------------------------------
 
@@ -318,12 +326,6 @@ _STEP, _STEP_REACH = 0.2, 10.0
 _FADE_STEP = 0.3
 #: Steps of decay after which nothing is left.
 _MOST_STEPS = 64
-
-
-def _planar(t_odom_base: np.ndarray) -> _Planar:
-    pose = check_pose(t_odom_base)
-    x, y = pose[:2, 3].tolist()
-    return _Planar(x, y, math.atan2(pose[1, 0], pose[0, 0]))
 
 
 def _part(shift: int) -> slice:

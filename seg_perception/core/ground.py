@@ -67,7 +67,7 @@ class GroundProjector:
         check_budget(max_cells_per_pixel)
         self._fan: Fan | None = None
         self._view: View | None = None
-        self._pose = np.zeros((4, 4))
+        self._pose = np.full((4, 4), np.nan)  # equal to none
         self.set_pose(T_base_optical)
 
     def set_pose(self, T_base_optical: np.ndarray) -> bool:
@@ -79,6 +79,8 @@ class GroundProjector:
         Raises:
             GroundError: the pose is no rigid transform.
         """
+        if np.array_equal(T_base_optical, self._pose):  # most mounts are fixed
+            return False
         pose = check_pose(T_base_optical)
         if np.abs(pose - self._pose).max() <= POSE_TOLERANCE:
             return False
@@ -150,7 +152,6 @@ class GroundProjector:
             Classes(role_table, costs, traits),
             options,
             instances,
-            trinary=cost_table is None,
         )
 
     def _check_picture(self, name: str, array: np.ndarray, dtype: type = np.uint8) -> None:
@@ -162,8 +163,8 @@ class GroundProjector:
             )
 
 
-def _checked_costs(role_table: np.ndarray, cost_table: np.ndarray | None) -> np.ndarray:
-    """Return uint8 [256]: the cost of each class id."""
+def _checked_costs(role_table: np.ndarray, cost_table: np.ndarray | None) -> np.ndarray | None:
+    """Return uint8 [256]: the cost of each class id; None where costs do not count."""
     tables = [('role_table', role_table, OBSTACLE_CODE)]
     if cost_table is not None:
         tables.append(('cost_table', cost_table, _MAX_COST))
@@ -174,7 +175,7 @@ def _checked_costs(role_table: np.ndarray, cost_table: np.ndarray | None) -> np.
                 f'of at most {table.max(initial=0)}'
             )
     if cost_table is None:
-        return np.where(role_table == OBSTACLE_CODE, _MAX_COST, 0).astype(np.uint8)
+        return None
     # An obstacle that costs nothing would be free ground.
     return np.where(role_table == OBSTACLE_CODE, np.maximum(cost_table, 1), cost_table).astype(
         np.uint8

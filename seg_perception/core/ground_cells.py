@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 
 from seg_perception.core.grid import GridSpec
-from seg_perception.core.ground_kernels import window_sums, window_worst
+from seg_perception.core.window_kernels import window_sums, window_worst
 
 _MOST = 250  # nodes to either side
 _OUTSIDE = -16000.0

@@ -64,8 +64,7 @@ def _kind_table() -> np.ndarray:
 
 #: uint8 [256]: kind of a cell by its verdict.
 KIND = _kind_table()
-#: uint8 [256]: the byte of an int8 cell by its kind, where costs do not count.
+#: int8 [256]: the value of a cell by its kind, where costs do not count.
 TRINARY = np.full(256, -1, np.int8)
 TRINARY[[FREE, EDGE, LEFT]] = 0
 TRINARY[[OCCUPIED, OCCUPIED_MOVING]] = 100
-TRINARY = TRINARY.view(np.uint8)

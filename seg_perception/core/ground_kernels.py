@@ -1,8 +1,6 @@
 """The loops over pixels, nodes and cells by which a mask becomes cells; see ``ground_view``.
 
-Arrays of nodes are [range, bearing]. Windows of nodes reach as many ranges and bearings to either
-side as ``along`` and ``across`` [nr] say for each range; at the fan's ends the last node counts
-for those that are not there.
+Arrays of nodes are [range, bearing].
 """
 
 from __future__ import annotations
@@ -11,12 +9,12 @@ import numpy as np
 
 from seg_perception.core.compiled import (
     BOOL,
+    I8,
     I16,
     I32,
     I64,
     NONE,
     U8,
-    U16,
     compiled,
     filled,
     given,
@@ -37,7 +35,15 @@ from seg_perception.core.ground_codes import (
     STANDING,
     TOO_FEW,
 )
-from seg_perception.core.ground_observation import OCCUPIED_MOVING
+from seg_perception.core.ground_observation import FREE, LEFT, OCCUPIED_MOVING
+from seg_perception.core.window_kernels import (
+    at_least,
+    copy,
+    greater,
+    row_worst,
+    slide,
+    widened,
+)
 
 #: How much a node of a footprint counts beside one of flat ground: a contact was confirmed by its
 #: pixels already, so a part of a cell is enough.
@@ -91,109 +97,6 @@ def first_at_least(nodes, code, first):
         first[b] = found[b]
 
 
-# (Loops over whole arrays or slices of them that share no memory: those become vector
-# instructions.)
-
-
-@inlined
-def _copy(values, found):
-    for b in range(len(found)):
-        found[b] = values[b]
-
-
-@inlined
-def _at_least(values, least):
-    for b in range(len(values)):
-        values[b] = max(values[b], least)
-
-
-@inlined
-def _greater(one, other, found):
-    """Write the greater of each two, as far as `other` goes."""
-    for b in range(len(other)):
-        found[b] = max(one[b], other[b])
-
-
-@inlined
-def _widened(now, then, across, found):
-    """Write the greatest within `across` to either side; `now` holds the values, and is scratch.
-
-    (Near the fan's ends, which are outside the picture, in windows that lie a bit inwards.)
-    """
-    nb = len(now)
-    # Greatest of 1, 2, 4, .. nodes from each on, then of two such that overlap.
-    width, reach = 1, min(2 * across + 1, nb)
-    while 2 * width <= reach:
-        _copy(now[nb - width :], then[nb - width :])
-        _greater(now, now[width:], then)
-        now, then = then, now
-        width *= 2
-    first = reach // 2
-    _greater(now, now[reach - width : nb - width + 1], found[first:])
-    for b in range(first):
-        found[b] = found[first]
-    last = first + nb - reach
-    for b in range(last + 1, nb):
-        found[b] = found[last]
-
-
-@inlined
-def _row_worst(values, r, along, across, scratch, found):
-    """Write the greatest in the windows around the nodes of a row; `scratch` is [2, nb]."""
-    now, then = scratch[0], scratch[1]
-    first, stop = max(r - along, 0), min(r + along + 1, len(values))
-    _copy(values[first], now)
-    for other in range(first + 1, stop):
-        _greater(now, values[other], then)
-        now, then = then, now
-    _widened(now, then, across, found)
-
-
-@inlined
-def _slide(column, across, running, found):
-    """Write the sums over `across` values to either side; `running` [nb + 1] is scratch.
-
-    (As :func:`_widened` near the ends.)
-    """
-    nb, total = len(column), np.int32(0)
-    for b in range(nb):
-        running[b] = total
-        total += column[b]
-    running[nb] = total
-    reach = min(2 * across + 1, nb)
-    first, last = reach // 2, reach // 2 + nb - reach
-    inner, ahead = found[first:], running[reach:]
-    for b in range(len(ahead)):
-        inner[b] = ahead[b] - running[b]
-    for b in range(first):
-        found[b] = found[first]
-    for b in range(last + 1, nb):
-        found[b] = found[last]
-
-
-@compiled(NONE, given(U8, 2), given(I64, 1), given(I64, 1), filled(U8, 2))
-def window_worst(values, along, across, found):
-    """Write the greatest in the window around each node."""
-    scratch = np.empty((2, values.shape[1]), np.uint8)
-    for r in range(values.shape[0]):
-        _row_worst(values, r, along[r], across[r], scratch, found[r])
-
-
-@compiled(NONE, given(U16, 2), given(I64, 1), given(I64, 1), filled(I32, 2))
-def window_sums(values, along, across, found):
-    """Write the sum over the window around each node."""
-    nr, nb = values.shape
-    column, running = np.empty(nb, np.int32), np.empty(nb + 1, np.int32)
-    for r in range(nr):
-        for b in range(nb):
-            column[b] = 0
-        for other in range(r - along[r], r + along[r] + 1):
-            row = values[min(max(other, 0), nr - 1)]
-            for b in range(nb):
-                column[b] += row[b]
-        _slide(column, across[r], running, found[r])
-
-
 @compiled(NONE, given(U8, 2), I64, I64, I64, I64, given(I32, 2), filled(U8, 2))
 def read_nodes(codes, first, last, along, across, pixel_at, nodes):
     """Write the worst code of the pixels that each node stands for.
@@ -209,11 +112,11 @@ def read_nodes(codes, first, last, along, across, pixel_at, nodes):
     near = np.empty((last - first, width), np.uint8)
     for v in range(first, last):
         row = near[v - first]
-        _row_worst(codes, v, along, across, scratch, row)
+        row_worst(codes, v, along, across, scratch, row)
         if v < along or v >= height - along:
-            _at_least(row, OUTSIDE)
-        _at_least(row[:across], OUTSIDE)
-        _at_least(row[max(width - across, 0) :], OUTSIDE)
+            at_least(row, OUTSIDE)
+        at_least(row[:across], OUTSIDE)
+        at_least(row[max(width - across, 0) :], OUTSIDE)
     pixels, start = near.reshape(-1), first * width
     for r in range(nodes.shape[0]):
         at, row = pixel_at[r], nodes[r]
@@ -268,7 +171,7 @@ def _add_occupied(verdicts, nodes, r, along, across, enough, column, running, su
     for b in range(len(column)):
         some |= column[b] != 0
     if some:
-        _slide(column, across, running, sums)
+        slide(column, across, running, sums)
         for b in range(len(verdicts)):
             verdicts[b] += IS_OCCUPIED if sums[b] >= enough else 0
 
@@ -287,7 +190,7 @@ def _add_lacking(verdicts, nodes, r, along, across, few, column, running, sums):
         row = nodes[min(max(other, 0), len(nodes) - 1)]
         for b in range(len(row)):
             column[b] += np.uint16(row[b] == NOTHING)
-    _slide(column, across, running, sums)
+    slide(column, across, running, sums)
     for b in range(len(verdicts)):
         if verdicts[b] == NOTHING and sums[b] > few:
             verdicts[b] += TOO_FEW
@@ -297,11 +200,11 @@ def _add_lacking(verdicts, nodes, r, along, across, few, column, running, sums):
 def _add_near(verdicts, worst, r, edge, nr, scratch, near):
     """Add NEAR_EDGE to a row; `worst` keeps row i at i % len(worst)."""
     now, then = scratch[0], scratch[1]
-    _copy(worst[r % len(worst)], now)
+    copy(worst[r % len(worst)], now)
     for other in range(max(r - edge, 0), min(r + edge + 1, nr)):
-        _greater(now, worst[other % len(worst)], then)
+        greater(now, worst[other % len(worst)], then)
         now, then = then, now
-    _widened(now, then, 1, near)
+    widened(now, then, 1, near)
     for b in range(len(verdicts)):
         verdicts[b] += NEAR_EDGE if near[b] >= FLAT else 0
 
@@ -334,33 +237,72 @@ def judge(nodes, along, across, along_in, across_in, few, enough, edge, verdicts
     for ahead in range(nr + edge):
         if ahead < nr:
             found = worst[ahead % len(worst)]
-            _row_worst(nodes, ahead, along[ahead], across[ahead], scratch, found)
+            row_worst(nodes, ahead, along[ahead], across[ahead], scratch, found)
         r = ahead - edge
         if r < 0:
             continue
         row = verdicts[r]
-        _copy(worst[r % len(worst)], row)
+        copy(worst[r % len(worst)], row)
         _add_lacking(row, nodes, r, along[r], across[r], few[r], column, running, sums)
         _add_occupied(row, nodes, r, along_in[r], across_in[r], enough[r], column, running, sums)
         _add_near(row, worst, r, edge, nr, scratch, near)
 
 
 @compiled(
-    BOOL, given(U8, 2), given(I32, 1), given(I32, 1), given(U8, 1), given(U8, 1), filled(U8, 2)
+    BOOL,
+    given(U8, 2),
+    given(I32, 1),
+    given(I32, 1),
+    given(U8, 1),
+    given(U8, 1),
+    given(I8, 1),
+    filled(U8, 2),
+    filled(I8, 2),
 )
-def decide(verdicts, node_of, cell_of, cut, kind_of, kinds):
-    """Write the kinds of the visible cells; return whether anything moves.
+def decide(verdicts, node_of, cell_of, cut, kind_of, value_of, kinds, values):
+    """Write kinds and values of the visible cells; return whether anything moves.
 
     Args:
         node_of, cell_of: int32 [n], flat indices of the visible cells and of their nodes; cut:
             uint8 [n], added to the verdict.
-        kind_of: uint8 [256], kind by verdict.
-        kinds: of all cells, 0 before.
+        kind_of: uint8 [256], kind by verdict; value_of: int8 [256], by kind.
+        kinds, values: of all cells, 0 and -1 before.
     """
-    nodes, cells = verdicts.reshape(-1), kinds.reshape(-1)
+    nodes, cells, costs = verdicts.reshape(-1), kinds.reshape(-1), values.reshape(-1)
     moving = False
     for i in range(len(node_of)):
         kind = kind_of[nodes[node_of[i]] | cut[i]]
-        cells[cell_of[i]] = kind
+        cells[cell_of[i]], costs[cell_of[i]] = kind, value_of[kind]
         moving |= kind == OCCUPIED_MOVING
     return moving
+
+
+@compiled(NONE, given(U8, 2), I64, filled(U8, 2))
+def doubt_around_moving(unseen, reach, kinds):
+    """Let what moves make cells within `reach` of it HIDDEN if not seen, LEFT if free.
+
+    Args:
+        unseen: uint8 [h, w], HIDDEN where a cell is not seen, else 0.
+    """
+    height, width = kinds.shape
+    high, wide = height + 2 * reach, width + 2 * reach  # windows end at the grid's sides
+    now, then = np.zeros((high, wide), np.uint8), np.zeros((high, wide), np.uint8)
+    for y in range(height):
+        row, moving = kinds[y], now[reach + y][reach:]
+        for x in range(width):
+            moving[x] = row[x] == OCCUPIED_MOVING
+    # As in `widened`, of whole rows.
+    step = 1
+    while 2 * step <= 2 * reach + 1:
+        for y in range(high - step):
+            greater(now[y], now[y + step], then[y])
+        now, then = then, now
+        step *= 2
+    scratch, near = np.empty((2, wide), np.uint8), np.empty(wide, np.uint8)
+    for y in range(height):
+        greater(now[y], now[y + 2 * reach + 1 - step], scratch[0])
+        widened(scratch[0], scratch[1], reach, near)
+        row, hidden, close = kinds[y], unseen[y], near[reach:]
+        for x in range(width):
+            doubted = np.uint8(LEFT) if row[x] == FREE else row[x] | hidden[x]
+            row[x] = doubted if close[x] else row[x]

@@ -19,8 +19,15 @@ from seg_perception.core.ground_fan import Fan
 from seg_perception.core.ground_kernels import first_at_least, mark
 from seg_perception.core.ground_observation import Contacts, first_run, first_true
 from seg_perception.core.labels import GroundTraits
-from seg_perception.core.results import UNLABELLED
-from seg_perception.core.sight_kernels import confirm, cuts, hangs, worst_pixels
+from seg_perception.core.sight_kernels import (
+    class_ids,
+    confirm,
+    cuts,
+    ends_on,
+    hangs,
+    sample,
+    worst_pixels,
+)
 
 _LARGE = 400  # columns that show what hangs together
 
@@ -95,12 +102,11 @@ class Looker:
         worst_pixels(codes, self.pixel_at, ends, where)
         if self._lets_through(nodes, codes, where, ends):
             worst_pixels(codes, self.pixel_at, ends, where)
-        v, u = where.T
-        ids = np.where(ends < nr, labels[v, u], UNLABELLED).astype(np.uint8)
-        confirmed = np.empty(nb, bool)
+        ids, confirmed = np.empty(nb, np.uint8), np.empty(nb, bool)
+        class_ids(labels, where, ends, nr, ids)
         confirm(codes, self.pixel_at, ends, where, self.fan.row_step, obstacle_pixels, confirmed)
         if instances is not None:
-            ends = self._filled(ends, instances[v, u])
+            ends = self._filled(ends, instances[tuple(where.T)])
         cut, foot = np.empty((3, nb), np.int16), np.empty(nb, np.uint8)
         cuts(
             ends,
@@ -120,14 +126,15 @@ class Looker:
         self, nodes: np.ndarray, codes: np.ndarray, where: np.ndarray, ends: np.ndarray
     ) -> bool:
         """Move ends that hang from a nearer foot to what stands behind; whether there are any."""
-        nr, nb = nodes.shape
-        hanging = (ends < nr) & (nodes[np.minimum(ends, nr - 1), np.arange(nb)] == FOOTED)
-        if not hanging.any():
+        hanging = np.empty(len(ends), bool)
+        if not ends_on(nodes, ends, FOOTED, hanging):
             return False
         # In a large picture only every few-th pixel counts, which may part what hangs together
         # by a thread.
         apart = max(codes.shape[1] // _LARGE, 1)
-        hangs_there = (codes[::apart, ::apart] == FOOTED).view(np.uint8)
+        h, w = codes.shape
+        hangs_there = np.empty((-(-h // apart), -(-w // apart)), np.uint8)
+        sample(codes, apart, FOOTED, hangs_there)
         _, blobs = cv2.connectedComponents(hangs_there, connectivity=8, ltype=cv2.CV_16U)
         fan = self.fan
         if not hangs(blobs, apart, where, ends, fan.bearings, fan.ranges, fan.height, hanging):

@@ -25,6 +25,7 @@ from seg_perception.core.ground_codes import (
 from seg_perception.core.ground_fan import COARSE, Fan, coarse_pixels
 from seg_perception.core.ground_kernels import (
     decide,
+    doubt_around_moving,
     gather,
     judge,
     read_nodes,
@@ -54,11 +55,20 @@ _UNSURE_COST = 50  # of what the network knows nothing about
 
 
 class Classes(NamedTuple):
-    """What class ids mean; see ``LabelSet``: tables [256] of roles and costs, and traits."""
+    """What class ids mean; see ``LabelSet``: tables [256] of roles and costs, and traits.
+
+    Without costs, cells are unknown, free or occupied.
+    """
 
     roles: np.ndarray
-    costs: np.ndarray
+    costs: np.ndarray | None
     traits: GroundTraits
+
+    def key(self) -> tuple[bytes, ...]:
+        """Return what tells the classes' codes apart."""
+        traits = self.traits
+        tables = (self.roles, traits.flat, traits.overhang, traits.footprint)
+        return tuple(table.tobytes() for table in tables)
 
 
 @dataclass
@@ -81,6 +91,7 @@ class View:
     _looker: Looker
     _rows: slice
     _zones: list[_Zone]
+    _code_of: tuple[tuple, np.ndarray] | None = field(default=None, repr=False)
     _limits: tuple[ProjectionOptions, np.ndarray, np.ndarray] | None = field(
         default=None, repr=False
     )
@@ -151,14 +162,12 @@ class View:
         classes: Classes,
         options: ProjectionOptions,
         instances: np.ndarray | None,
-        *,
-        trinary: bool,
     ) -> GroundObservation:
         """Decide the cells; see ``GroundProjector.observe``."""
         rows, fan = self._rows, self._looker.fan
         labels = np.ascontiguousarray(labels[rows])
         confidence = np.ascontiguousarray(confidence[rows])
-        codes = _codes(labels, confidence, classes, options)
+        codes = self._codes(labels, confidence, classes, options)
         nodes = self._read(codes)
         sight = None
         if options.occlusion:
@@ -170,19 +179,20 @@ class View:
                 options.obstacle_pixels,
                 None if instances is None else instances[rows],
             )
-        kinds = self._kinds(nodes, options)
-        if trinary:
-            cells = cv2.LUT(kinds, TRINARY).view(np.int8)
-        else:
-            costs = self._costs(labels, confidence, classes, nodes, sight, options)
+        kinds, cells = self._decided(nodes, options)
+        if classes.costs is not None:
+            costs = self._costs(labels, confidence, classes.costs, nodes, sight)
             cells = _graded(kinds, fan.cells.pick(costs[0]), fan.cells.pick(costs[1]))
         find = None if sight is None else partial(sight.contacts, fan)
         return GroundObservation(self.grid, cells, kinds, find)
 
-    def _kinds(self, nodes: np.ndarray, options: ProjectionOptions) -> np.ndarray:
-        """Return uint8 [height, width]: kinds of the cells."""
+    def _decided(
+        self, nodes: np.ndarray, options: ProjectionOptions
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Return [height, width] twice: uint8 kinds of the cells, int8 -1, 0 or 100."""
         cells = self._looker.fan.cells
         verdicts, kinds = np.empty_like(nodes), np.zeros(self.grid.shape, np.uint8)
+        values = self.grid.unknown()
         judge(
             nodes,
             cells.along,
@@ -193,14 +203,28 @@ class View:
             self._edge,
             verdicts,
         )
-        if decide(verdicts, self._node_of, self.seen, self._cut, KIND, kinds):
-            moving = (kinds == OCCUPIED_MOVING).view(np.uint8)
-            reach = 2 * math.ceil(_REACH_UNSEEN / self.grid.resolution) + 1
-            near: np.ndarray = cv2.dilate(moving, np.ones((reach, reach), np.uint8))
-            kinds |= near * self._unseen
-            near &= (kinds == FREE).view(np.uint8)
-            kinds += near * np.uint8(LEFT - FREE)
-        return kinds
+        cut = self._cut
+        if decide(verdicts, self._node_of, self.seen, cut, KIND, TRINARY, kinds, values):
+            reach = math.ceil(_REACH_UNSEEN / self.grid.resolution)
+            doubt_around_moving(self._unseen, reach, kinds)
+        return kinds, values
+
+    def _codes(
+        self,
+        labels: np.ndarray,
+        confidence: np.ndarray,
+        classes: Classes,
+        options: ProjectionOptions,
+    ) -> np.ndarray:
+        """Return uint8 [rows, w]: what each pixel means to the ground."""
+        key = classes.key(), options.occlusion
+        if self._code_of is None or self._code_of[0] != key:
+            table = pixel_codes(classes.roles, classes.traits, occlusion=options.occlusion)
+            self._code_of = key, table
+        least = math.ceil(options.min_confidence * 255 - 1e-9)
+        codes = np.empty(labels.shape, np.uint8)
+        write_codes(labels, confidence, self._code_of[1], least, codes)
+        return codes
 
     def _read(self, codes: np.ndarray) -> np.ndarray:
         """Return uint8 [nr, nb]: the worst code of the pixels that each node stands for."""
@@ -229,13 +253,12 @@ class View:
         self,
         labels: np.ndarray,
         confidence: np.ndarray,
-        classes: Classes,
+        cost_of: np.ndarray,
         nodes: np.ndarray,
         sight: Sight | None,
-        options: ProjectionOptions,
     ) -> tuple[np.ndarray, np.ndarray]:
         """Return uint8 [nr, nb] twice: mean costs of a free and of an occupied cell there."""
-        cost = cv2.LUT(labels, classes.costs).astype(np.float32)
+        cost = cv2.LUT(labels, cost_of).astype(np.float32)
         cost += (1 - confidence / np.float32(255)) * (_UNSURE_COST - cost)
         picture = np.rint(cost).astype(np.uint8)
         at = np.empty_like(nodes)
@@ -249,7 +272,7 @@ class View:
         if sight is not None:
             # A footprint costs what stands on it, not what the picture shows beyond it.
             stands = (nodes == FOOTPRINT_CODE) | (nodes == FOOTPRINT_MOVING)
-            at = np.where(stands, classes.costs[sight.labels], at)
+            at = np.where(stands, cost_of[sight.labels], at)
         cells = self._looker.fan.cells
         of_things = np.empty_like(nodes)
         write_weights(nodes, of_things)
@@ -309,14 +332,3 @@ def _zones(fan: Fan, flat: np.ndarray, reached: np.ndarray) -> list[_Zone]:
         reach = int(along[a]), int(fan.columns_read[a])
         zones.append(_Zone(reach, slice(a, b), rows, flat[a:b]))
     return zones
-
-
-def _codes(
-    labels: np.ndarray, confidence: np.ndarray, classes: Classes, options: ProjectionOptions
-) -> np.ndarray:
-    """Return uint8 [rows, w]: what each pixel means to the ground."""
-    code_of = pixel_codes(classes.roles, classes.traits, occlusion=options.occlusion)
-    least = math.ceil(options.min_confidence * 255 - 1e-9)
-    codes = np.empty(labels.shape, np.uint8)
-    write_codes(labels, confidence, code_of, least, codes)
-    return codes

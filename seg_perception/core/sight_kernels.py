@@ -26,6 +26,7 @@ from seg_perception.core.ground_codes import (
     FOOTPRINT_MOVING,
     STANDING,
 )
+from seg_perception.core.results import UNLABELLED
 
 #: m within which a foot carries what overhangs, and the least height at which things overhang.
 _REACH, _CLEARANCE = 3.0, 1.0
@@ -65,6 +66,31 @@ def worst_pixels(codes, pixel_at, ends, where):
             if codes[y, x] > worst:
                 worst = codes[y, x]
                 where[b, 0], where[b, 1] = y, x
+
+
+@compiled(BOOL, given(U8, 2), given(I64, 1), U8, filled(BOOL, 1))
+def ends_on(nodes, ends, code, found):
+    """Tell which bearings end on such a code; return whether any does."""
+    some = False
+    for b in range(len(ends)):
+        found[b] = ends[b] < nodes.shape[0] and nodes[ends[b], b] == code
+        some |= found[b]
+    return some
+
+
+@compiled(NONE, given(U8, 2), I64, U8, filled(U8, 2))
+def sample(codes, apart, code, found):
+    """Write 1 where every `apart`-th pixel is such a code, else 0."""
+    for y in range(found.shape[0]):
+        for x in range(found.shape[1]):
+            found[y, x] = codes[y * apart, x * apart] == code
+
+
+@compiled(NONE, given(U8, 2), given(I64, 2), given(I64, 1), I64, filled(U8, 1))
+def class_ids(labels, where, ends, beyond, ids):
+    """Write the class ids at the contacts' pixels (v, u), UNLABELLED at ends of `beyond`."""
+    for b in range(len(ends)):
+        ids[b] = labels[where[b, 0], where[b, 1]] if ends[b] < beyond else UNLABELLED
 
 
 @inlined

@@ -24,6 +24,7 @@ from seg_perception.runtime.strategy import Segmenter
 
 #: Frames in which fused cells can be asked for.
 FRAMES = ('base', 'odom')
+_DEFAULT_RATES, _FLOOR = FusionOptions(), GroundPlane()
 
 
 @dataclass(frozen=True)
@@ -132,7 +133,7 @@ class Pipeline:
         """
         start = time.perf_counter()
         projector = self._projector_for(
-            camera_id, result, camera, t_base_optical, grid, options, plane or GroundPlane()
+            camera_id, result, camera, t_base_optical, grid, options, plane or _FLOOR
         )
         observation = projector.observe(
             result.labels,
@@ -174,7 +175,7 @@ class Pipeline:
         start = time.perf_counter()
         if result.observation is None:
             raise GroundError('only what project() returned can be fused')
-        options = options or FusionOptions()
+        options = options or _DEFAULT_RATES
         fusion = self._fusion
         if fusion is None or (fusion.spec, fusion.options, fusion.graded) != (
             result.observation.spec,

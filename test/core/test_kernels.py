@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 import pytest
 
-from seg_perception.core import fusion_kernels, ground_kernels
+from seg_perception.core import fusion_kernels, ground_kernels, window_kernels
 from seg_perception.core.ground_codes import (
     BEHIND,
     DOUBTED,
@@ -23,6 +23,7 @@ from seg_perception.core.ground_codes import (
     STANDING,
     TOO_FEW,
 )
+from seg_perception.core.ground_observation import FREE, HIDDEN, LEFT, OCCUPIED_MOVING, UNKNOWN
 
 
 @pytest.fixture
@@ -46,8 +47,8 @@ def test_windows_of_any_size(rng):
     values = rng.integers(0, 9, (23, 41)).astype(np.uint8)
     along, across = rng.integers(0, 4, 23), rng.integers(0, 14, 23)
     worst, sums = np.empty_like(values), np.empty(values.shape, np.int32)
-    ground_kernels.window_worst(values, along, across, worst)
-    ground_kernels.window_sums(values.astype(np.uint16), along, across, sums)
+    window_kernels.window_worst(values, along, across, worst)
+    window_kernels.window_sums(values.astype(np.uint16), along, across, sums)
     inner = np.zeros(values.shape, bool)
     for r, reach in enumerate(across):
         inner[r, reach : 41 - reach] = True
@@ -60,8 +61,8 @@ def test_windows_wider_than_the_fan_hold_all_of_it(rng, across):
     values = rng.integers(0, 9, (2, 7)).astype(np.uint8)
     along = np.zeros(2, np.int64)
     worst, sums = np.empty_like(values), np.empty(values.shape, np.int32)
-    ground_kernels.window_worst(values, along, np.full(2, across), worst)
-    ground_kernels.window_sums(values.astype(np.uint16), along, np.full(2, across), sums)
+    window_kernels.window_worst(values, along, np.full(2, across), worst)
+    window_kernels.window_sums(values.astype(np.uint16), along, np.full(2, across), sums)
     assert (worst == values.max(axis=1, keepdims=True)).all()
     assert (sums == values.sum(axis=1, keepdims=True)).all()
 
@@ -109,6 +110,19 @@ def test_verdicts_are_the_worst_and_what_is_added_to_it(rng):
     expected += TOO_FEW * ((worst == NOTHING) & (missing > 2))
     assert len(np.unique(expected)) > 8, 'hardly anything to compare'
     assert (verdicts[:, 4:-4] == expected[:, 4:-4]).all()
+
+
+def test_what_moves_casts_doubt_on_the_cells_around_it(rng):
+    kinds = np.full((40, 60), FREE, np.uint8)
+    kinds[rng.random((40, 60)) < 0.3] = UNKNOWN
+    kinds[[0, 20, 33], [2, 30, 59]] = OCCUPIED_MOVING
+    unseen = np.where((kinds == UNKNOWN) & (rng.random((40, 60)) < 0.5), HIDDEN, 0)
+    near = cv2.dilate((kinds == OCCUPIED_MOVING).view(np.uint8), np.ones((11, 11), np.uint8)) > 0
+    expected = np.where(near, kinds | unseen, kinds)
+    expected[near & (kinds == FREE)] = LEFT
+    ground_kernels.doubt_around_moving(unseen.astype(np.uint8), 5, kinds)
+    assert {LEFT, HIDDEN, FREE} <= set(expected.ravel().tolist())
+    assert (kinds == expected).all()
 
 
 @pytest.mark.parametrize('yaw', [0.0, 0.5, 1.6, 3.1, -2.0])
