@@ -33,7 +33,7 @@ from benchmark.street_frames import (
     frames_of,
     plan,
 )
-from seg_perception.core.ground import ProjectionOptions
+from seg_perception.core.ground_options import ProjectionOptions
 from seg_perception.core.labels import LabelSet
 from seg_perception.core.results import SemanticResult
 from seg_perception.evaluation.grid import GridFigures, GridScores

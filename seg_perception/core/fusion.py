@@ -26,8 +26,6 @@ from seg_perception.core.fusion_options import FusionEvent, FusionOptions, Fusio
 from seg_perception.core.grid import GridSpec, check_pose
 from seg_perception.core.ground_observation import OCCUPIED, UNKNOWN, GroundObservation
 
-__all__ = ['FusionEvent', 'FusionOptions', 'FusionReport', 'GridFusion']
-
 #: Cells by which the window is larger than needed on each side, so that it moves seldom.
 _MARGIN = 16
 #: m and rad that odometry's samples may differ without any time having passed.

@@ -13,20 +13,12 @@ import numpy as np
 
 from seg_perception.core.camera import CameraModel
 from seg_perception.core.errors import GroundError
-from seg_perception.core.grid import GridSpec, GroundPlane, check_pose, pose_from_mounting
+from seg_perception.core.grid import GridSpec, GroundPlane, check_pose
 from seg_perception.core.ground_fan import Fan, foot_height, lay_out
 from seg_perception.core.ground_observation import GroundObservation
 from seg_perception.core.ground_options import ProjectionOptions, check_budget
 from seg_perception.core.ground_view import Classes, View
 from seg_perception.core.labels import FOOTPRINT, OBSTACLE_CODE, GroundTraits
-
-__all__ = [
-    'GridSpec',
-    'GroundPlane',
-    'GroundProjector',
-    'ProjectionOptions',
-    'pose_from_mounting',
-]
 
 #: A pose that moved less than this (metres and matrix entries of the rotation) keeps its table:
 #: a tenth of a milliradian moves no cell.

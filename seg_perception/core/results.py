@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import cv2
 import numpy as np
 
 #: Pixel value of "no class": the same number as the usual ignore_index of training.
@@ -38,6 +39,17 @@ class SemanticResult:
     def size(self) -> tuple[int, int]:
         """(width, height) of the mask in pixels."""
         return self.labels.shape[1], self.labels.shape[0]
+
+    def at_size(self, width: int, height: int) -> SemanticResult:
+        """Return mask and confidence at another size, ids never mixed."""
+        size = (width, height)
+        if self.size == size:
+            return self
+        return SemanticResult(
+            labels=cv2.resize(self.labels, size, interpolation=cv2.INTER_NEAREST_EXACT),
+            confidence=cv2.resize(self.confidence, size, interpolation=cv2.INTER_LINEAR),
+            image_size=self.image_size,
+        )
 
 
 @dataclass(frozen=True)

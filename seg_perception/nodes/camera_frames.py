@@ -20,7 +20,7 @@ from seg_perception.ros.health import HealthMonitor, Level
 from seg_perception.ros.health_scope import HealthScope
 from seg_perception.ros.images import Frame, compressed_to_frame, to_frame
 from seg_perception.ros.messages import camera_model, stamp_ns
-from seg_perception.runtime.pipeline import Timing
+from seg_perception.runtime.timing import Timing
 
 #: Seconds after activation in which an image may come before the first camera_info: both
 #: topics are discovered at their own pace.

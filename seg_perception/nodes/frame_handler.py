@@ -23,7 +23,7 @@ from seg_perception.ros.instance_images import InstanceImages
 from seg_perception.ros.messages import stamp_ns
 from seg_perception.ros.parameters import SegmentationParameters
 from seg_perception.runtime.ground_update import GroundUpdate, Sight
-from seg_perception.runtime.pipeline import Pipeline, at_size
+from seg_perception.runtime.pipeline import Pipeline
 
 #: Problems that only a frame which becomes a grid can have, or clear.
 GRID_PROBLEMS = ('transform', 'odometry', 'camera_pose', 'too_slow', 'picture', 'instances')
@@ -131,7 +131,7 @@ class FrameHandler(CameraFrames):
         wanted = self._outputs.wanted(lazy=p.lazy)
         mine = wanted.cameras[self.camera]
         start = time.perf_counter()
-        shown = at_size(result, *result.image_size) if p.mask_size == 'image' else result
+        shown = result.at_size(*result.image_size) if p.mask_size == 'image' else result
         self._shown.publish_mask(shown, header, mine)
         self._timing.measure('publish_mask', start)
         calibration = self._usable_calibration(

@@ -14,8 +14,8 @@ from seg_perception.ros.messages import occupancy_grid
 from seg_perception.ros.odometry import Odometry
 from seg_perception.ros.parameters import SegmentationParameters
 from seg_perception.runtime.ground_update import GroundUpdate, Sight
-from seg_perception.runtime.pipeline import Timing
 from seg_perception.runtime.shared_ground import SharedGround
+from seg_perception.runtime.timing import Timing
 
 
 class GroundPublisher:

@@ -18,7 +18,7 @@ from seg_perception.ros.instance_messages import markers
 from seg_perception.ros.instance_parameters import InstanceParameters
 from seg_perception.ros.messages import stamp_ns
 from seg_perception.runtime.instance import InstanceSegmenter
-from seg_perception.runtime.pipeline import Timing
+from seg_perception.runtime.timing import Timing
 from seg_perception.runtime.tracking import Numbering
 
 

@@ -19,7 +19,7 @@ from seg_perception.ros.images import to_frame
 from seg_perception.ros.instance_messages import Detections, read_ids
 from seg_perception.ros.instance_parameters import PanopticParameters
 from seg_perception.ros.pairing import Pair
-from seg_perception.runtime.pipeline import Timing
+from seg_perception.runtime.timing import Timing
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from seg_perception.core.ground import GridSpec
+from seg_perception.core.grid import GridSpec
 from seg_perception.replay.gallery import grid_panel
 
 #: Least time between grids that are kept, nanoseconds, and how many stills are shown of them.

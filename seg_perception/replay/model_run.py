@@ -29,7 +29,7 @@ from seg_perception.ros.bag_reader import BagReader
 from seg_perception.ros.parameters import SegmentationParameters
 from seg_perception.ros.recorded_transforms import RecordedBuffer
 from seg_perception.runtime.bundle import Bundle
-from seg_perception.runtime.pipeline import Pipeline, at_size
+from seg_perception.runtime.pipeline import Pipeline
 from seg_perception.runtime.semantic import SemanticSegmenter
 
 #: Stages of the pipeline that go into the report, in milliseconds.
@@ -170,7 +170,7 @@ class ModelRun:
         self.ground.advance(camera, frame)
         result = self.pipeline.segment(frame.frame.pixels, frame.frame.color)
         p = self.parameters
-        shown = at_size(result, *result.image_size) if p.mask_size == 'image' else result
+        shown = result.at_size(*result.image_size) if p.mask_size == 'image' else result
         self._outputs.write_labels(self.pipeline.labels, header, frame.log_ns)
         self._outputs.write_mask(camera, shown, header, frame.log_ns)
         calibration = self.ground.calibration(camera, frame, result.image_size)

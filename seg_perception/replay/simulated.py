@@ -13,7 +13,7 @@ from sensor_msgs.msg import CompressedImage, PointCloud2, PointField
 from std_msgs.msg import Header
 
 from seg_perception.core.errors import SourceError
-from seg_perception.core.ground import GridSpec
+from seg_perception.core.grid import GridSpec
 from seg_perception.replay.truth import (
     SIM_CONTACTS,
     SIM_GRID,

@@ -14,7 +14,7 @@ from std_msgs.msg import Header, String
 
 from seg_perception.core.camera import CameraModel
 from seg_perception.core.errors import CameraModelError, GroundError
-from seg_perception.core.ground import GridSpec
+from seg_perception.core.grid import GridSpec
 from seg_perception.core.labels import LabelSet
 from seg_perception.core.results import UNLABELLED
 from seg_perception.ros import optional

@@ -7,20 +7,23 @@ what a robot gets.
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import cv2
 import numpy as np
 
 from seg_perception.core.camera import CameraModel
 from seg_perception.core.errors import GroundError
-from seg_perception.core.fusion import FusionOptions, GridFusion
+from seg_perception.core.fusion import GridFusion
+from seg_perception.core.fusion_options import FusionOptions
 from seg_perception.core.grid import GridSpec, GroundPlane
-from seg_perception.core.ground import GroundProjector, ProjectionOptions
+from seg_perception.core.ground import GroundProjector
 from seg_perception.core.ground_observation import GroundObservation
+from seg_perception.core.ground_options import ProjectionOptions
 from seg_perception.core.labels import LabelSet
 from seg_perception.core.results import SemanticResult
 from seg_perception.runtime.strategy import Segmenter
+from seg_perception.runtime.timing import Timing
 
 #: Frames in which fused cells can be asked for.
 FRAMES = ('base', 'odom')
@@ -47,18 +50,6 @@ class GridResult:
     observation: GroundObservation | None = None
     frame: str = 'base'
     reset: str = ''
-
-
-@dataclass
-class Timing:
-    """Milliseconds a stage of the last frame took."""
-
-    stages: dict[str, float] = field(default_factory=dict)
-
-    def measure(self, stage: str, since: float) -> float:
-        now = time.perf_counter()
-        self.stages[stage] = (now - since) * 1e3
-        return now
 
 
 class Pipeline:
@@ -255,15 +246,3 @@ def _instances_at(instances: np.ndarray | None, size: tuple[int, int]) -> np.nda
     if instances.shape == size[::-1]:
         return instances
     return cv2.resize(instances, size, interpolation=cv2.INTER_NEAREST)
-
-
-def at_size(result: SemanticResult, width: int, height: int) -> SemanticResult:
-    """Return the result with mask and confidence at another size, ids never mixed."""
-    if result.size == (width, height):
-        return result
-    size = (width, height)
-    return SemanticResult(
-        labels=cv2.resize(result.labels, size, interpolation=cv2.INTER_NEAREST_EXACT),
-        confidence=cv2.resize(result.confidence, size, interpolation=cv2.INTER_LINEAR),
-        image_size=result.image_size,
-    )

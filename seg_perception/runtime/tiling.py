@@ -7,7 +7,6 @@ import numpy as np
 
 from seg_perception.core.errors import ParameterError
 from seg_perception.core.results import SemanticResult
-from seg_perception.runtime.pipeline import at_size
 from seg_perception.runtime.strategy import Ensemble, Segmenter, Stopwatch, Votes
 
 
@@ -76,7 +75,7 @@ class TiledSegmenter(Ensemble):
             for left in lefts:
                 tile = image[top : top + self.size[0], left : left + self.size[1]]
                 found = watch.segment(self.segmenter, tile, color)
-                found = at_size(found, self.size[1], self.size[0])
+                found = found.at_size(self.size[1], self.size[0])
                 votes.add(found.labels, found.confidence, self._window, left)
             # No later tile reaches above the next row of tiles.
             rows = next_top - top

@@ -10,7 +10,6 @@ import numpy as np
 
 from seg_perception.core.errors import ParameterError
 from seg_perception.core.results import SemanticResult
-from seg_perception.runtime.pipeline import at_size
 from seg_perception.runtime.strategy import Ensemble, Segmenter, Stopwatch, Votes
 
 #: Scales beyond these show a network nothing it could know.
@@ -82,10 +81,10 @@ class TtaSegmenter(Ensemble):
         # Both views of a scale in a row: a provider may keep few sizes compiled.
         for segmenter in self._segmenters:
             if segmenter is not self.segmenter:
-                found = at_size(watch.segment(segmenter, image, color), width, height)
+                found = watch.segment(segmenter, image, color).at_size(width, height)
                 votes.add(found.labels, found.confidence)
             if mirrored is not None:
-                found = at_size(watch.segment(segmenter, mirrored, color), width, height)
+                found = watch.segment(segmenter, mirrored, color).at_size(width, height)
                 votes.add(cv2.flip(found.labels, 1), cv2.flip(found.confidence, 1))
         labels, confidence = votes.decide()
         return SemanticResult(labels, confidence, plain.image_size)

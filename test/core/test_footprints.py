@@ -8,7 +8,7 @@ import pytest
 from seg_perception.core.camera import CameraModel
 from seg_perception.core.errors import CameraModelError
 from seg_perception.core.footprints import footprints
-from seg_perception.core.ground import pose_from_mounting
+from seg_perception.core.grid import pose_from_mounting
 from seg_perception.core.instances import Region
 from seg_perception.core.labels import LabelSet
 from seg_perception.core.results import Instances

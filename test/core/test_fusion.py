@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from seg_perception.core.errors import GroundError
-from seg_perception.core.fusion import FusionEvent, FusionOptions, GridFusion
+from seg_perception.core.fusion import GridFusion
+from seg_perception.core.fusion_options import FusionEvent, FusionOptions
 from seg_perception.core.grid import GridSpec
 from seg_perception.core.ground_observation import (
     EDGE,

@@ -10,13 +10,9 @@ from hypothesis import strategies as st
 
 from seg_perception.core.camera import CameraModel
 from seg_perception.core.errors import GroundError
-from seg_perception.core.ground import (
-    GridSpec,
-    GroundPlane,
-    GroundProjector,
-    ProjectionOptions,
-    pose_from_mounting,
-)
+from seg_perception.core.grid import GridSpec, GroundPlane, pose_from_mounting
+from seg_perception.core.ground import GroundProjector
+from seg_perception.core.ground_options import ProjectionOptions
 
 ROAD, WALL, SKY, CURB, UNLABELLED = 0, 1, 2, 3, 255
 ROLES = np.zeros(256, np.uint8)

@@ -7,14 +7,10 @@ import pytest
 
 from seg_perception.core.camera import CameraModel
 from seg_perception.core.free_space import free_space
-from seg_perception.core.ground import (
-    GridSpec,
-    GroundPlane,
-    GroundProjector,
-    ProjectionOptions,
-    pose_from_mounting,
-)
+from seg_perception.core.grid import GridSpec, GroundPlane, pose_from_mounting
+from seg_perception.core.ground import GroundProjector
 from seg_perception.core.ground_observation import FREE, HIDDEN, OCCUPIED, OCCUPIED_MOVING
+from seg_perception.core.ground_options import ProjectionOptions
 from seg_perception.core.labels import LabelClass, LabelSet, Role
 
 ROAD, WALL, CAR, SIGN, TREE, GRASS, SKY = range(7)

@@ -14,7 +14,8 @@ import numpy as np
 import pytest
 
 from seg_perception.core.camera import CameraModel
-from seg_perception.core.ground import GridSpec, GroundProjector, pose_from_mounting
+from seg_perception.core.grid import GridSpec, pose_from_mounting
+from seg_perception.core.ground import GroundProjector
 from seg_perception.core.labels import LabelClass, LabelSet, Role
 
 DATA = Path(__file__).resolve().parents[2] / '../shared/data/udacity'

@@ -5,8 +5,9 @@ import pytest
 
 from seg_perception.core.camera import CameraModel
 from seg_perception.core.errors import GroundError
-from seg_perception.core.fusion import FusionOptions
-from seg_perception.core.ground import GridSpec, ProjectionOptions, pose_from_mounting
+from seg_perception.core.fusion_options import FusionOptions
+from seg_perception.core.grid import GridSpec, pose_from_mounting
+from seg_perception.core.ground_options import ProjectionOptions
 from seg_perception.core.labels import LabelSet
 from seg_perception.core.results import SemanticResult
 from seg_perception.runtime.pipeline import Pipeline

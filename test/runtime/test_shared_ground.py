@@ -9,9 +9,9 @@ import pytest
 
 from seg_perception.core.camera import CameraModel
 from seg_perception.core.errors import ExtrinsicsError, OdometryError
-from seg_perception.core.fusion import FusionOptions
-from seg_perception.core.grid import GridSpec, GroundPlane
-from seg_perception.core.ground import ProjectionOptions, pose_from_mounting
+from seg_perception.core.fusion_options import FusionOptions
+from seg_perception.core.grid import GridSpec, GroundPlane, pose_from_mounting
+from seg_perception.core.ground_options import ProjectionOptions
 from seg_perception.core.image_quality import QualityLimits
 from seg_perception.core.labels import LabelSet
 from seg_perception.core.motion import Motion
