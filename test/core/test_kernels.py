@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from seg_perception.core import fusion_kernels, ground_kernels, window_kernels
+from seg_perception.core.compiled import NONE, U8, compiled, filled
 from seg_perception.core.ground_codes import (
     BEHIND,
     DOUBTED,
@@ -175,6 +176,16 @@ def test_pixels_mean_what_their_class_does_or_less(rng, size):
     ground_kernels.write_codes(labels, confidence, code_of, 128, codes)
     less = np.where(code_of == STANDING, DOUBTED, NOTHING)
     assert (codes == np.where(confidence >= 128, code_of[labels], less[labels])).all()
+
+
+def test_without_a_place_to_keep_it_a_loop_is_compiled_all_the_same():
+    space: dict = {}
+    exec(
+        'def one(values):\n    values[0] = 1\n', space
+    )  # of no file, which nothing can lie beside
+    values = np.zeros(1, np.uint8)
+    compiled(NONE, filled(U8, 1))(space['one'])(values)
+    assert values[0] == 1
 
 
 def test_a_first_start_says_why_it_takes_long(tmp_path):
