@@ -59,6 +59,6 @@ def _tell() -> None:
     if not _told:
         _told = True
         logging.getLogger(__name__).warning(
-            'compiling what maps pixels onto the ground for this machine: some twenty seconds, and '
-            'the next start finds it done (else set NUMBA_CACHE_DIR to a writeable folder)'
+            'compiling what maps pixels onto the ground for this machine: some twenty seconds, '
+            'and the next start finds it done (else set NUMBA_CACHE_DIR to a writeable folder)'
         )
