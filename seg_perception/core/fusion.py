@@ -71,7 +71,7 @@ class GridFusion:
         self._levels = Levels.of(self.options)
         self._trinary = _TRINARY[self._levels.taken_for]
         self._cells = np.zeros((self._side, self._side), np.uint8)  # bytes of the levels
-        self._given = np.full((4, 4), np.nan), _Planar(0.0, 0.0, 0.0)
+        self._given: tuple[bytes | None, _Planar] = None, _Planar(0.0, 0.0, 0.0)
         self._cost = np.zeros(self._cells.shape if graded else (0, 0), np.float32)
         self.reset()
 
@@ -178,10 +178,10 @@ class GridFusion:
         return values, GridSpec(res, x, x + self._side * res, y, y + self._side * res)
 
     def _planar(self, t_odom_base: np.ndarray) -> _Planar:
-        if not np.array_equal(t_odom_base, self._given[0]):  # it mostly comes twice a frame
-            pose = check_pose(t_odom_base).copy()
-            x, y = pose[:2, 3].tolist()
-            self._given = pose, _Planar(x, y, math.atan2(pose[1, 0], pose[0, 0]))
+        given = np.asarray(t_odom_base).tobytes()
+        if given != self._given[0]:  # it mostly comes twice a frame
+            (a, _, _, x), (b, _, _, y), *_ = check_pose(t_odom_base).tolist()
+            self._given = given, _Planar(x, y, math.atan2(b, a))
         return self._given[1]
 
     # -- what may be believed ------------------------------------------------------------------

@@ -59,7 +59,8 @@ class GroundProjector:
         check_budget(max_cells_per_pixel)
         self._fan: Fan | None = None
         self._view: View | None = None
-        self._pose = np.full((4, 4), np.nan)  # equal to none
+        self._given: bytes | None = None
+        self._pose = np.zeros((4, 4))
         self.set_pose(T_base_optical)
 
     def set_pose(self, T_base_optical: np.ndarray) -> bool:
@@ -71,9 +72,11 @@ class GroundProjector:
         Raises:
             GroundError: the pose is no rigid transform.
         """
-        if np.array_equal(T_base_optical, self._pose):  # most mounts are fixed
+        given = np.asarray(T_base_optical).tobytes()
+        if given == self._given:  # most mounts are fixed
             return False
         pose = check_pose(T_base_optical)
+        self._given = given
         if np.abs(pose - self._pose).max() <= POSE_TOLERANCE:
             return False
         self._pose = pose.copy()
