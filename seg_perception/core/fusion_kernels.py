@@ -37,6 +37,21 @@ def _within(at, step, size, first, last):
     return low, max(low, min(last, (most - at) // step + 1))
 
 
+@inlined
+def _row(to, row, size, columns):
+    """Return where a row's cells lie in another grid of such a size [height, width].
+
+    Returns:
+        Column and row there of the first, and by how much either grows from cell to cell, in
+        fractions of a cell; the first of ``columns`` that lies within, and the one after the last.
+    """
+    x, y = _start(to[0], row), _start(to[1], row)
+    right, down = int(to[0, 0] * _ONE), int(to[1, 0] * _ONE)
+    low, high = _within(x, right, size[1], 0, columns)
+    low, high = _within(y, down, size[0], low, high)
+    return x, y, right, down, low, high
+
+
 @compiled(NONE, given(U8, 2), given(F64, 2), given(U8, 1), filled(U8, 2))
 def take(evidence, to_grid, table, window):
     """Let each cell of the window become what the nearest cell of the grid makes of it.
@@ -47,12 +62,8 @@ def take(evidence, to_grid, table, window):
         table: uint8 [256], window's byte + evidence -> byte.
         window: uint8 [n, n], changed.
     """
-    height, width = evidence.shape
-    right, down = int(to_grid[0, 0] * _ONE), int(to_grid[1, 0] * _ONE)
     for row in range(window.shape[0]):
-        x, y = _start(to_grid[0], row), _start(to_grid[1], row)
-        low, high = _within(x, right, width, 0, window.shape[1])
-        low, high = _within(y, down, height, low, high)
+        x, y, right, down, low, high = _row(to_grid, row, evidence.shape, window.shape[1])
         for column in range(low, high):
             u, v = (x + column * right) >> _BITS, (y + column * down) >> _BITS
             window[row, column] = table[window[row, column] + evidence[v, u]]
@@ -70,12 +81,8 @@ def take_cost(evidence, costs, to_grid, taken_for, window, cost):
         taken_for: uint8 [256], what the window's bytes are taken for.
         window, cost: [n, n], bytes before the evidence is taken, and the costs, changed.
     """
-    height, width = evidence.shape
-    right, down = int(to_grid[0, 0] * _ONE), int(to_grid[1, 0] * _ONE)
     for row in range(window.shape[0]):
-        x, y = _start(to_grid[0], row), _start(to_grid[1], row)
-        low, high = _within(x, right, width, 0, window.shape[1])
-        low, high = _within(y, down, height, low, high)
+        x, y, right, down, low, high = _row(to_grid, row, evidence.shape, window.shape[1])
         for column in range(low, high):
             u, v = (x + column * right) >> _BITS, (y + column * down) >> _BITS
             kind, before = evidence[v, u], taken_for[window[row, column]]
@@ -99,12 +106,8 @@ def read_out(window, to_window, table, cells):
         table: uint8 [256].
         cells: uint8 [h, w].
     """
-    height, width = window.shape
-    right, down = int(to_window[0, 0] * _ONE), int(to_window[1, 0] * _ONE)
     for row in range(cells.shape[0]):
-        x, y = _start(to_window[0], row), _start(to_window[1], row)
-        low, high = _within(x, right, width, 0, cells.shape[1])
-        low, high = _within(y, down, height, low, high)
+        x, y, right, down, low, high = _row(to_window, row, window.shape, cells.shape[1])
         if low == high:
             low = high = 0
         for column in range(low, high):
