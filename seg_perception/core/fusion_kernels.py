@@ -42,14 +42,23 @@ def _row(to, row, size, columns):
     """Return where a row's cells lie in another grid of such a size [height, width].
 
     Returns:
-        Column and row there of the first, and by how much either grows from cell to cell, in
-        fractions of a cell; the first of ``columns`` that lies within, and the one after the last.
+        Column and row there of the first that lies within, and by how much either grows from cell
+        to cell, in fractions of a cell; which of ``columns`` that is, and the one after the last.
     """
     x, y = _start(to[0], row), _start(to[1], row)
     right, down = int(to[0, 0] * _ONE), int(to[1, 0] * _ONE)
     low, high = _within(x, right, size[1], 0, columns)
     low, high = _within(y, down, size[0], low, high)
-    return x, y, right, down, low, high
+    return x + low * right, y + low * down, right, down, low, high
+
+
+@inlined
+def _place(x, y, wide):
+    """Return the flat index of the cell that holds a place in a grid as wide as this.
+
+    (Unsigned: no test for indices that count from the end.)
+    """
+    return np.uint64((y >> _BITS) * wide + (x >> _BITS))
 
 
 @compiled(NONE, given(U8, 2), given(F64, 2), given(U8, 1), filled(U8, 2))
@@ -62,11 +71,13 @@ def take(evidence, to_grid, table, window):
         table: uint8 [256], window's byte + evidence -> byte.
         window: uint8 [n, n], changed.
     """
+    kinds, wide = evidence.reshape(-1), evidence.shape[1]
     for row in range(window.shape[0]):
         x, y, right, down, low, high = _row(to_grid, row, evidence.shape, window.shape[1])
-        for column in range(low, high):
-            u, v = (x + column * right) >> _BITS, (y + column * down) >> _BITS
-            window[row, column] = table[window[row, column] + evidence[v, u]]
+        cells = window[row, low:high]
+        for i in range(len(cells)):
+            cells[i] = table[np.uint8(cells[i] + kinds[_place(x, y, wide)])]
+            x, y = x + right, y + down
 
 
 @compiled(
@@ -84,7 +95,8 @@ def take_cost(evidence, costs, to_grid, taken_for, window, cost):
     for row in range(window.shape[0]):
         x, y, right, down, low, high = _row(to_grid, row, evidence.shape, window.shape[1])
         for column in range(low, high):
-            u, v = (x + column * right) >> _BITS, (y + column * down) >> _BITS
+            u, v = x >> _BITS, y >> _BITS
+            x, y = x + right, y + down
             kind, before = evidence[v, u], taken_for[window[row, column]]
             occupied = kind in (OCCUPIED, OCCUPIED_MOVING)
             free = kind in (FREE, EDGE, LEFT)
@@ -106,14 +118,12 @@ def read_out(window, to_window, table, cells):
         table: uint8 [256].
         cells: uint8 [h, w].
     """
+    known, wide = window.reshape(-1), window.shape[1]
     for row in range(cells.shape[0]):
         x, y, right, down, low, high = _row(to_window, row, window.shape, cells.shape[1])
-        if low == high:
-            low = high = 0
-        for column in range(low, high):
-            u, v = (x + column * right) >> _BITS, (y + column * down) >> _BITS
-            cells[row, column] = table[window[v, u]]
-        for column in range(low):
-            cells[row, column] = table[0]
-        for column in range(high, cells.shape[1]):
-            cells[row, column] = table[0]
+        within = cells[row, low:high]
+        for i in range(len(within)):
+            within[i] = table[known[_place(x, y, wide)]]
+            x, y = x + right, y + down
+        cells[row, :low] = table[0]
+        cells[row, high:] = table[0]

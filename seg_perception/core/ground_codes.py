@@ -26,6 +26,8 @@ FOOTED, DOUBTED, STANDING = 240, 250, 255
 #: Added to the worst code in a cell: it is occupied; close to what is not free; too much of it is
 #: not known.
 IS_OCCUPIED, NEAR_EDGE, TOO_FEW = 16, 32, 64
+#: In place of a cell's node.
+UNSEEN = -(2**31)
 
 
 def pixel_codes(roles: np.ndarray, traits: GroundTraits, *, occlusion: bool) -> np.ndarray:

@@ -10,7 +10,6 @@ import numpy as np
 from seg_perception.core.compiled import (
     BOOL,
     I8,
-    I16,
     I32,
     I64,
     NONE,
@@ -21,21 +20,18 @@ from seg_perception.core.compiled import (
     inlined,
 )
 from seg_perception.core.ground_codes import (
-    BEHIND,
     DOUBTED,
     FLAT,
-    FOOTED,
     FOOTPRINT_CODE,
-    HIDDEN_BEHIND,
     IS_OCCUPIED,
     NEAR_EDGE,
     NOTHING,
     OUTSIDE,
-    REAR_BEHIND,
     STANDING,
     TOO_FEW,
+    UNSEEN,
 )
-from seg_perception.core.ground_observation import FREE, LEFT, OCCUPIED_MOVING
+from seg_perception.core.ground_observation import FREE, HIDDEN, LEFT, OCCUPIED_MOVING, UNKNOWN
 from seg_perception.core.window_kernels import (
     at_least,
     copy,
@@ -84,19 +80,6 @@ def gather(picture, at, outside, found):
             found[r, b] = outside if place < 0 else pixels[place]
 
 
-@compiled(NONE, given(U8, 2), U8, filled(I64, 1))
-def first_at_least(nodes, code, first):
-    """Write the first node of each bearing with such a code, nr where none has."""
-    nr, nb = nodes.shape
-    found = np.full(nb, nr, np.uint16)
-    for r in range(nr):
-        row, at, none = nodes[r], np.uint16(r), np.uint16(nr)
-        for b in range(nb):
-            found[b] = min(found[b], at if row[b] >= code else none)
-    for b in range(nb):
-        first[b] = found[b]
-
-
 @compiled(NONE, given(U8, 2), I64, I64, I64, I64, given(I32, 2), filled(U8, 2))
 def read_nodes(codes, first, last, along, across, pixel_at, nodes):
     """Write the worst code of the pixels that each node stands for.
@@ -122,25 +105,7 @@ def read_nodes(codes, first, last, along, across, pixel_at, nodes):
         at, row = pixel_at[r], nodes[r]
         for b in range(len(row)):
             place = at[b]
-            row[b] = OUTSIDE if place < 0 else pixels[place - start]
-
-
-@compiled(NONE, filled(U8, 2), given(I16, 1), given(I16, 2), given(U8, 1))
-def mark(nodes, ends, cuts, foot):
-    """Write footprints (``foot`` [nb] their code), and that nothing is known behind them.
-
-    On each bearing: up to ``ends`` as it was, without what hangs there; up to ``cuts[0]`` the
-    footprint; up to ``cuts[1]`` REAR_BEHIND; up to ``cuts[2]`` HIDDEN_BEHIND; then BEHIND.
-    """
-    past, rear, hidden = cuts[0], cuts[1], cuts[2]
-    for r in range(nodes.shape[0]):
-        row, at = nodes[r], np.int16(r)
-        for b in range(len(row)):
-            beyond = BEHIND if at >= hidden[b] else HIDDEN_BEHIND
-            beyond = REAR_BEHIND if at < rear[b] else beyond
-            beyond = foot[b] if at < past[b] else beyond
-            before = NOTHING if row[b] >= FOOTED else row[b]
-            row[b] = before if at < ends[b] else beyond
+            row[b] = OUTSIDE if place < 0 else pixels[np.uint64(place - start)]
 
 
 @inlined
@@ -251,45 +216,49 @@ def judge(nodes, along, across, along_in, across_in, few, enough, edge, verdicts
 @compiled(
     BOOL,
     given(U8, 2),
-    given(I32, 1),
-    given(I32, 1),
-    given(U8, 1),
+    given(I32, 2),
     given(U8, 1),
     given(I8, 1),
     filled(U8, 2),
     filled(I8, 2),
+    filled(I64, 1),
 )
-def decide(verdicts, node_of, cell_of, cut, kind_of, value_of, kinds, values):
-    """Write kinds and values of the visible cells; return whether anything moves.
+def decide(verdicts, node_of, kind_of, value_of, kinds, values, moving):
+    """Write kinds and values of the cells; return whether anything moves.
 
     Args:
-        node_of, cell_of: int32 [n], flat indices of the visible cells and of their nodes; cut:
-            uint8 [n], added to the verdict.
+        node_of: int32 [h, w], as ``find_seen`` writes it.
         kind_of: uint8 [256], kind by verdict; value_of: int8 [256], by kind.
-        kinds, values: of all cells, 0 and -1 before.
+        kinds, values: of the cells.
+        moving: int64 [4], where something does: first row, row after the last, and columns.
     """
-    nodes, cells, costs = verdicts.reshape(-1), kinds.reshape(-1), values.reshape(-1)
-    moving = False
-    for i in range(len(node_of)):
-        kind = kind_of[nodes[node_of[i]] | cut[i]]
-        cells[cell_of[i]], costs[cell_of[i]] = kind, value_of[kind]
-        moving |= kind == OCCUPIED_MOVING
-    return moving
+    height, width = node_of.shape
+    nodes = verdicts.reshape(-1)
+    moving[:] = height, 0, width, 0
+    for y in range(height):
+        at, row, costs = node_of[y], kinds[y], values[y]
+        for x in range(width):
+            kind = np.uint8(UNKNOWN)
+            if at[x] >= 0:
+                kind = kind_of[nodes[at[x]]]
+            elif at[x] != UNSEEN:
+                kind = kind_of[nodes[-1 - at[x]] | TOO_FEW]
+            row[x], costs[x] = kind, value_of[kind]
+            if kind == OCCUPIED_MOVING:
+                moving[0], moving[1] = min(moving[0], y), y + 1
+                moving[2], moving[3] = min(moving[2], x), max(moving[3], x + 1)
+    return moving[1] > 0
 
 
-@compiled(NONE, given(U8, 2), I64, filled(U8, 2))
-def doubt_around_moving(unseen, reach, kinds):
-    """Let what moves make cells within `reach` of it HIDDEN if not seen, LEFT if free.
-
-    Args:
-        unseen: uint8 [h, w], HIDDEN where a cell is not seen, else 0.
-    """
-    height, width = kinds.shape
-    high, wide = height + 2 * reach, width + 2 * reach  # windows end at the grid's sides
+@inlined
+def _moving_around(kinds, top, bottom, left, right, reach):
+    """Return uint8 [bottom - top, reach + right - left + reach]: 1 near what moves, else 0."""
+    height = bottom - top
+    high, wide = height + 2 * reach, right - left + 2 * reach  # windows end at the sides
     now, then = np.zeros((high, wide), np.uint8), np.zeros((high, wide), np.uint8)
     for y in range(height):
-        row, moving = kinds[y], now[reach + y][reach:]
-        for x in range(width):
+        row, moving = kinds[top + y, left:right], now[reach + y, reach:]
+        for x in range(len(row)):
             moving[x] = row[x] == OCCUPIED_MOVING
     # As in `widened`, of whole rows.
     step = 1
@@ -298,11 +267,26 @@ def doubt_around_moving(unseen, reach, kinds):
             greater(now[y], now[y + step], then[y])
         now, then = then, now
         step *= 2
-    scratch, near = np.empty((2, wide), np.uint8), np.empty(wide, np.uint8)
+    scratch, near = np.empty((2, wide), np.uint8), np.empty((height, wide), np.uint8)
     for y in range(height):
         greater(now[y], now[y + 2 * reach + 1 - step], scratch[0])
-        widened(scratch[0], scratch[1], reach, near)
-        row, hidden, close = kinds[y], unseen[y], near[reach:]
-        for x in range(width):
-            doubted = np.uint8(LEFT) if row[x] == FREE else row[x] | hidden[x]
+        widened(scratch[0], scratch[1], reach, near[y])
+    return near
+
+
+@compiled(NONE, given(I32, 2), I64, given(I64, 1), filled(U8, 2))
+def doubt_around_moving(node_of, reach, moving, kinds):
+    """Let what moves make cells within `reach` of it HIDDEN if not seen, LEFT if free.
+
+    Args:
+        node_of, moving: see :func:`decide`.
+    """
+    top, bottom = max(moving[0] - reach, 0), min(moving[1] + reach, len(kinds))
+    left, right = max(moving[2] - reach, 0), min(moving[3] + reach, kinds.shape[1])
+    near = _moving_around(kinds, top, bottom, left, right, reach)
+    for y in range(top, bottom):
+        row, at, close = kinds[y, left:right], node_of[y, left:right], near[y - top, reach:]
+        for x in range(len(row)):
+            hidden = row[x] | np.uint8(HIDDEN if at[x] == UNSEEN else UNKNOWN)
+            doubted = np.uint8(LEFT) if row[x] == FREE else hidden
             row[x] = doubted if close[x] else row[x]

@@ -9,25 +9,17 @@ stands where it meets the ground, and overhangs where a nearer foot of the same 
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import cv2
 import numpy as np
 
-from seg_perception.core.ground_codes import DOUBTED, DRIVABLE, FLAT, FOOTED
+from seg_perception.core.ground_codes import DRIVABLE, FLAT, FOOTED
 from seg_perception.core.ground_fan import Fan
-from seg_perception.core.ground_kernels import first_at_least, mark
 from seg_perception.core.ground_observation import Contacts, first_run, first_true
 from seg_perception.core.labels import GroundTraits
-from seg_perception.core.sight_kernels import (
-    class_ids,
-    confirm,
-    cuts,
-    ends_on,
-    hangs,
-    sample,
-    worst_pixels,
-)
+from seg_perception.core.sight_kernels import end_sight, let_through, meet, sample, weigh
 
 _LARGE = 400  # columns that show what hangs together
 
@@ -95,54 +87,68 @@ class Looker:
             obstacle_pixels: fewer of them end sight, too, but mark no cell.
             instances: uint16 [rows, w], or None.
         """
-        nr, nb = nodes.shape
-        ends = np.empty(nb, np.int64)
-        first_at_least(nodes, FOOTED, ends)
-        where = np.zeros((nb, 2), np.int64)
-        worst_pixels(codes, self.pixel_at, ends, where)
-        if self._lets_through(nodes, codes, where, ends):
-            worst_pixels(codes, self.pixel_at, ends, where)
+        nb, fan = nodes.shape[1], self.fan
+        ends, where = np.empty(nb, np.int64), np.zeros((nb, 2), np.int64)
+        overhang = np.empty(nb, bool)
+        rows = meet(nodes, codes, self.pixel_at, ends, where, overhang)
+        if rows:
+            self._let_through(nodes, codes, rows, ends, where, overhang)
         ids, confirmed = np.empty(nb, np.uint8), np.empty(nb, bool)
-        class_ids(labels, where, ends, nr, ids)
-        confirm(codes, self.pixel_at, ends, where, self.fan.row_step, obstacle_pixels, confirmed)
+        weigh(
+            codes,
+            labels,
+            self.pixel_at,
+            ends,
+            where,
+            fan.row_step,
+            obstacle_pixels,
+            ids,
+            confirmed,
+        )
         if instances is not None:
             ends = self._filled(ends, instances[tuple(where.T)])
-        cut, foot = np.empty((3, nb), np.int16), np.empty(nb, np.uint8)
-        cuts(
+        end_sight(
+            nodes,
             ends,
             confirmed,
             ids,
             traits.moving,
             traits.footprint,
-            self.fan.ranges,
-            self.fan.row_step,
-            cut,
-            foot,
+            fan.ranges,
+            fan.row_step,
         )
-        mark(nodes, ends.astype(np.int16), cut, foot)
         return Sight(nodes, ends, confirmed, ids)
 
-    def _lets_through(
-        self, nodes: np.ndarray, codes: np.ndarray, where: np.ndarray, ends: np.ndarray
-    ) -> bool:
-        """Move ends that hang from a nearer foot to what stands behind; whether there are any."""
-        hanging = np.empty(len(ends), bool)
-        if not ends_on(nodes, ends, FOOTED, hanging):
-            return False
+    def _let_through(
+        self,
+        nodes: np.ndarray,
+        codes: np.ndarray,
+        rows: int,
+        ends: np.ndarray,
+        where: np.ndarray,
+        overhang: np.ndarray,
+    ) -> None:
+        """Move ends that hang from a nearer foot to what stands behind; see ``meet``."""
         # In a large picture only every few-th pixel counts, which may part what hangs together
         # by a thread.
-        apart = max(codes.shape[1] // _LARGE, 1)
-        h, w = codes.shape
-        hangs_there = np.empty((-(-h // apart), -(-w // apart)), np.uint8)
+        apart, fan = max(codes.shape[1] // _LARGE, 1), self.fan
+        size = math.ceil(rows / apart), math.ceil(codes.shape[1] / apart)
+        hangs_there = np.empty(size, np.uint8)
         sample(codes, apart, FOOTED, hangs_there)
         _, blobs = cv2.connectedComponents(hangs_there, connectivity=8, ltype=cv2.CV_16U)
-        fan = self.fan
-        if not hangs(blobs, apart, where, ends, fan.bearings, fan.ranges, fan.height, hanging):
-            return False
-        behind = np.empty_like(ends)
-        first_at_least(nodes, DOUBTED, behind)
-        ends[hanging] = behind[hanging]
-        return True
+        let_through(
+            nodes,
+            codes,
+            self.pixel_at,
+            blobs,
+            apart,
+            fan.bearings,
+            fan.ranges,
+            fan.height,
+            ends,
+            where,
+            overhang,
+        )
 
     def _filled(self, ends: np.ndarray, instances: np.ndarray) -> np.ndarray:
         """Let each object's near side be what spans its contacts; return the new ends.

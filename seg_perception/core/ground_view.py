@@ -35,7 +35,6 @@ from seg_perception.core.ground_kernels import (
 from seg_perception.core.ground_observation import (
     EDGE,
     FREE,
-    HIDDEN,
     LEFT,
     OCCUPIED,
     OCCUPIED_MOVING,
@@ -77,16 +76,14 @@ class View:
 
     Attributes:
         grid: the cells.
-        seen: int32 [n], flat indices of the cells that are seen, within the pixel budget.
+        visible_cells: how many are seen, within the pixel budget.
         pixels: float64 [nr], how many pixels show a cell at each range.
     """
 
     grid: GridSpec
-    seen: np.ndarray
+    visible_cells: int
     pixels: np.ndarray
-    _node_of: np.ndarray  # int32 [n], flat index of each one's node
-    _cut: np.ndarray  # uint8 [n], TOO_FEW where the fan does not hold all of it
-    _unseen: np.ndarray  # uint8 [height, width], HIDDEN where not seen
+    _node_of: np.ndarray  # int32 [height, width], as `find_seen` writes it
     _edge: int  # nodes along the bearing
     _looker: Looker
     _rows: slice
@@ -119,41 +116,28 @@ class View:
         inside, reached = np.empty(shape, np.uint8), np.empty((shape[0], 2), np.int32)
         place_nodes(coarse, COARSE, last - first, camera.width, pixel_at, flat, inside, reached)
         area *= np.float32(grid.resolution**2)
-        cells, size = fan.cells, grid.width * grid.height
-        cell_of, node_of = np.empty(size, np.int32), np.empty(size, np.int32)
-        cut = np.empty(size, np.uint8)
-        n = find_seen(
+        cells, node_of = fan.cells, np.empty(grid.shape, np.int32)
+        seen = find_seen(
             cells.worst(inside),
             area,
             cells.middle,
             cells.covered,
             COARSE,
             1 / max_cells_per_pixel,
-            cell_of,
             node_of,
-            cut,
         )
-        if not n:
+        if not seen:
             return None
-        unseen = np.full(size, HIDDEN, np.uint8)
-        unseen[cell_of[:n]] = 0
         return cls(
             grid,
-            cell_of[:n],
+            seen,
             _typical(area, len(fan.ranges)),
-            node_of[:n],
-            cut[:n],
-            unseen.reshape(grid.shape),
+            node_of,
             math.ceil(_EDGE_PIXELS / fan.row_step.min()),
             Looker(fan, pixel_at),
             slice(first, last),
             _zones(fan, flat, reached),
         )
-
-    @property
-    def visible_cells(self) -> int:
-        """How many cells are seen, within the pixel budget."""
-        return len(self.seen)
 
     def observe(
         self,
@@ -191,8 +175,8 @@ class View:
     ) -> tuple[np.ndarray, np.ndarray]:
         """Return [height, width] twice: uint8 kinds of the cells, int8 -1, 0 or 100."""
         cells = self._looker.fan.cells
-        verdicts, kinds = np.empty_like(nodes), np.zeros(self.grid.shape, np.uint8)
-        values = self.grid.unknown()
+        verdicts = np.empty_like(nodes)
+        kinds, values = np.empty(self.grid.shape, np.uint8), np.empty(self.grid.shape, np.int8)
         judge(
             nodes,
             cells.along,
@@ -203,10 +187,10 @@ class View:
             self._edge,
             verdicts,
         )
-        cut = self._cut
-        if decide(verdicts, self._node_of, self.seen, cut, KIND, TRINARY, kinds, values):
+        moving = np.empty(4, np.int64)
+        if decide(verdicts, self._node_of, KIND, TRINARY, kinds, values, moving):
             reach = math.ceil(_REACH_UNSEEN / self.grid.resolution)
-            doubt_around_moving(self._unseen, reach, kinds)
+            doubt_around_moving(self._node_of, reach, moving, kinds)
         return kinds, values
 
     def _codes(

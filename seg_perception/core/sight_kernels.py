@@ -21,9 +21,14 @@ from seg_perception.core.compiled import (
     inlined,
 )
 from seg_perception.core.ground_codes import (
+    BEHIND,
+    DOUBTED,
     FOOTED,
     FOOTPRINT_CODE,
     FOOTPRINT_MOVING,
+    HIDDEN_BEHIND,
+    NOTHING,
+    REAR_BEHIND,
     STANDING,
 )
 from seg_perception.core.results import UNLABELLED
@@ -51,8 +56,8 @@ def _stands(codes, v, u):
     return codes[v, u] == STANDING or codes[v, u] == FOOTED
 
 
-@compiled(NONE, given(U8, 2), given(I16, 3), given(I64, 1), filled(I64, 2))
-def worst_pixels(codes, pixel_at, ends, where):
+@inlined
+def _worst_pixels(codes, pixel_at, ends, where):
     """Write (v, u) [nb, 2] of the worst of the pixels around each bearing's end."""
     h, w = codes.shape
     for b in range(len(ends)):
@@ -68,14 +73,48 @@ def worst_pixels(codes, pixel_at, ends, where):
                 where[b, 0], where[b, 1] = y, x
 
 
-@compiled(BOOL, given(U8, 2), given(I64, 1), U8, filled(BOOL, 1))
-def ends_on(nodes, ends, code, found):
-    """Tell which bearings end on such a code; return whether any does."""
-    some = False
+@inlined
+def _first_at_least(nodes, code, first):
+    """Write the first node of each bearing with such a code, nr where none has."""
+    nr, nb = nodes.shape
+    found = np.full(nb, nr, np.uint16)
+    for r in range(nr):
+        row, at, none = nodes[r], np.uint16(r), np.uint16(nr)
+        for b in range(nb):
+            found[b] = min(found[b], at if row[b] >= code else none)
+    for b in range(nb):
+        first[b] = found[b]
+
+
+@compiled(
+    I64,
+    given(U8, 2),
+    given(U8, 2),
+    given(I16, 3),
+    filled(I64, 1),
+    filled(I64, 2),
+    filled(BOOL, 1),
+)
+def meet(nodes, codes, pixel_at, ends, where, overhang):
+    """Find the first node of each bearing that stands or may overhang, and its pixel.
+
+    Args:
+        nodes: uint8 [nr, nb], codes; codes: uint8 [h, w], of the pixels.
+        pixel_at: int16 [nr, nb, 2], the pixels (u, v) that show the nodes.
+        ends: int64 [nb], written: the nodes, nr where there is none; where: int64 [nb, 2], the
+            worst of the pixels (v, u) around them; overhang: bool [nb], whether it may.
+
+    Returns:
+        How many rows of the picture reach down to all that may overhang; 0: none does.
+    """
+    _first_at_least(nodes, FOOTED, ends)
+    _worst_pixels(codes, pixel_at, ends, where)
+    rows = 0
     for b in range(len(ends)):
-        found[b] = ends[b] < nodes.shape[0] and nodes[ends[b], b] == code
-        some |= found[b]
-    return some
+        overhang[b] = ends[b] < nodes.shape[0] and nodes[ends[b], b] == FOOTED
+        if overhang[b]:
+            rows = max(rows, where[b, 0] + 1)
+    return rows
 
 
 @compiled(NONE, given(U8, 2), I64, U8, filled(U8, 2))
@@ -86,8 +125,8 @@ def sample(codes, apart, code, found):
             found[y, x] = codes[y * apart, x * apart] == code
 
 
-@compiled(NONE, given(U8, 2), given(I64, 2), given(I64, 1), I64, filled(U8, 1))
-def class_ids(labels, where, ends, beyond, ids):
+@inlined
+def _class_ids(labels, where, ends, beyond, ids):
     """Write the class ids at the contacts' pixels (v, u), UNLABELLED at ends of `beyond`."""
     for b in range(len(ends)):
         ids[b] = labels[where[b, 0], where[b, 1]] if ends[b] < beyond else UNLABELLED
@@ -124,18 +163,8 @@ def _feet(mine, r, blob):
     return feet[:n]
 
 
-@compiled(
-    BOOL,
-    given(U16, 2),
-    I64,
-    given(I64, 2),
-    given(I64, 1),
-    given(F64, 1),
-    given(F64, 1),
-    F64,
-    filled(BOOL, 1),
-)
-def hangs(blobs, apart, where, ends, bearings, ranges, height, hanging):
+@inlined
+def _hangs(blobs, apart, where, ends, bearings, ranges, height, hanging):
     """Tell where what meets the eye hangs from a nearer foot beside it; return whether any does.
 
     Args:
@@ -167,6 +196,38 @@ def hangs(blobs, apart, where, ends, bearings, ranges, height, hanging):
     return found
 
 
+@compiled(
+    NONE,
+    given(U8, 2),
+    given(U8, 2),
+    given(I16, 3),
+    given(U16, 2),
+    I64,
+    given(F64, 1),
+    given(F64, 1),
+    F64,
+    filled(I64, 1),
+    filled(I64, 2),
+    filled(BOOL, 1),
+)
+def let_through(
+    nodes, codes, pixel_at, blobs, apart, bearings, ranges, height, ends, where, overhang
+):
+    """Move ends that hang from a nearer foot beside them to what stands behind.
+
+    Args:
+        blobs: uint16 [h, w], connected parts of what may overhang, of every `apart`-th pixel.
+        bearings, ranges: of the fan; height: of the camera, m.
+        nodes, codes, pixel_at, ends, where, overhang: see :func:`meet`; the last is scratch.
+    """
+    if _hangs(blobs, apart, where, ends, bearings, ranges, height, overhang):
+        behind = np.empty_like(ends)
+        _first_at_least(nodes, DOUBTED, behind)
+        for b in range(len(ends)):
+            ends[b] = behind[b] if overhang[b] else ends[b]
+        _worst_pixels(codes, pixel_at, ends, where)
+
+
 @inlined
 def _has_enough(codes, v, u, high, pixels):
     found = 0
@@ -178,17 +239,8 @@ def _has_enough(codes, v, u, high, pixels):
     return False
 
 
-@compiled(
-    NONE,
-    given(U8, 2),
-    given(I16, 3),
-    given(I64, 1),
-    given(I64, 2),
-    given(F64, 1),
-    I64,
-    filled(BOOL, 1),
-)
-def confirm(codes, pixel_at, ends, where, row_step, pixels, confirmed):
+@inlined
+def _confirm(codes, pixel_at, ends, where, row_step, pixels, confirmed):
     """Tell where enough confident pixels around the contact's (v, u) say the same.
 
     And one of them lies on the bearing itself: one that just passes a thing meets it at no
@@ -212,17 +264,31 @@ def confirm(codes, pixel_at, ends, where, row_step, pixels, confirmed):
 
 @compiled(
     NONE,
+    given(U8, 2),
+    given(U8, 2),
+    given(I16, 3),
     given(I64, 1),
-    given(BOOL, 1),
-    given(U8, 1),
-    given(BOOL, 1),
-    given(F32, 1),
+    given(I64, 2),
     given(F64, 1),
-    given(F64, 1),
-    filled(I16, 2),
+    I64,
     filled(U8, 1),
+    filled(BOOL, 1),
 )
-def cuts(ends, confirmed, labels, moving, footprint, ranges, row_step, cut, foot):
+def weigh(codes, labels, pixel_at, ends, where, row_step, pixels, ids, confirmed):
+    """Write what stands at the contacts, and whether enough pixels say so.
+
+    Args:
+        codes, labels: uint8 [h, w], codes and class ids of the pixels.
+        row_step: float64 [nr], of the fan; pixels: that are enough.
+        ids: uint8 [nb], UNLABELLED where nothing stands; confirmed: bool [nb].
+        pixel_at, ends, where: see :func:`meet`.
+    """
+    _class_ids(labels, where, ends, len(row_step), ids)
+    _confirm(codes, pixel_at, ends, where, row_step, pixels, confirmed)
+
+
+@inlined
+def _cuts(ends, confirmed, labels, moving, footprint, ranges, row_step, cut, foot):
     """Write where on each bearing the footprint ends, and what may be hidden by what moves.
 
     Args:
@@ -246,3 +312,43 @@ def cuts(ends, confirmed, labels, moving, footprint, ranges, row_step, cut, foot
             rear = min(past + _REAR * uncertain, hidden)
         cut[0, b], cut[1, b], cut[2, b] = past, rear, hidden
         foot[b] = FOOTPRINT_MOVING if moving[label] else FOOTPRINT_CODE
+
+
+@inlined
+def mark(nodes, ends, cuts, foot):
+    """Write footprints (``foot`` [nb] their code), and that nothing is known behind them.
+
+    On each bearing: up to ``ends`` as it was, without what hangs there; up to ``cuts[0]`` the
+    footprint; up to ``cuts[1]`` REAR_BEHIND; up to ``cuts[2]`` HIDDEN_BEHIND; then BEHIND.
+    """
+    past, rear, hidden = cuts[0], cuts[1], cuts[2]
+    for r in range(nodes.shape[0]):
+        row, at = nodes[r], np.int16(r)
+        for b in range(len(row)):
+            beyond = BEHIND if at >= hidden[b] else HIDDEN_BEHIND
+            beyond = REAR_BEHIND if at < rear[b] else beyond
+            beyond = foot[b] if at < past[b] else beyond
+            before = NOTHING if row[b] >= FOOTED else row[b]
+            row[b] = before if at < ends[b] else beyond
+
+
+@compiled(
+    NONE,
+    filled(U8, 2),
+    given(I64, 1),
+    given(BOOL, 1),
+    given(U8, 1),
+    given(BOOL, 1),
+    given(F32, 1),
+    given(F64, 1),
+    given(F64, 1),
+)
+def end_sight(nodes, ends, confirmed, labels, moving, footprint, ranges, row_step):
+    """Write footprints, and that nothing is known behind them, into the nodes.
+
+    Args:
+        nodes: uint8 [nr, nb]; the others: see :func:`_cuts`.
+    """
+    cut, foot = np.empty((3, len(ends)), np.int16), np.empty(len(ends), np.uint8)
+    _cuts(ends, confirmed, labels, moving, footprint, ranges, row_step, cut, foot)
+    mark(nodes, ends.astype(np.int16), cut, foot)

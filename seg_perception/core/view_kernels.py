@@ -18,7 +18,7 @@ from seg_perception.core.compiled import (
     given,
     inlined,
 )
-from seg_perception.core.ground_codes import TOO_FEW
+from seg_perception.core.ground_codes import UNSEEN
 
 _FAR = 16000  # pixels outside the picture that tell nothing more
 
@@ -110,32 +110,31 @@ def _between(values, row, column):
     given(BOOL, 2),
     I64,
     F64,
-    filled(I32, 1),
-    filled(I32, 1),
-    filled(U8, 1),
+    filled(I32, 2),
 )
-def find_seen(inside, area, middle, covered, apart, least, cell_of, node_of, cut):
-    """List the cells that are seen within the pixel budget; return how many.
+def find_seen(inside, area, middle, covered, apart, least, node_of):
+    """Find the cells that are seen within the pixel budget; return how many.
 
     Args:
         inside: uint8 [nr, nb], whether the picture shows any of a cell there.
         area: float32 [n, m], pixels that a cell covers at every `apart`-th node.
         middle: float32 [h, w, 2], (bearing, range) of the cells, in nodes; negative outside.
         covered: bool [h, w], whether the fan holds all of a cell; least: pixels that must show it.
-        cell_of, node_of: written: flat indices of the cells and of their nearest nodes; cut:
-            uint8, TOO_FEW where not covered.
+        node_of: int32 [h, w], written: flat index of each one's nearest node, -1 less that where
+            the fan does not hold all of it; UNSEEN.
     """
     n, found = inside.shape[1], 0
     height, width = covered.shape
     for y in range(height):
         for x in range(width):
+            node_of[y, x] = UNSEEN
             b, r = middle[y, x, 0], middle[y, x, 1]
             if b < 0 or r < 0:
                 continue
             column, row = int(b + np.float32(0.5)), int(r + np.float32(0.5))
             if not inside[row, column] or _between(area, r / apart, b / apart) < least:
                 continue
-            cell_of[found], node_of[found] = y * width + x, row * n + column
-            cut[found] = 0 if covered[y, x] else TOO_FEW
+            node = row * n + column
+            node_of[y, x] = node if covered[y, x] else -1 - node
             found += 1
     return found

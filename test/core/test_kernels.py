@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 import pytest
 
-from seg_perception.core import fusion_kernels, ground_kernels, window_kernels
+from seg_perception.core import fusion_kernels, ground_kernels, sight_kernels, window_kernels
 from seg_perception.core.compiled import NONE, U8, compiled, filled
 from seg_perception.core.ground_codes import (
     BEHIND,
@@ -23,6 +23,7 @@ from seg_perception.core.ground_codes import (
     REAR_BEHIND,
     STANDING,
     TOO_FEW,
+    UNSEEN,
 )
 from seg_perception.core.ground_observation import FREE, HIDDEN, LEFT, OCCUPIED_MOVING, UNKNOWN
 
@@ -89,7 +90,7 @@ def test_marks_follow_one_another_along_a_bearing():
         np.array([2, 9, 0], np.int16),
         np.array([[4, 9, 0], [5, 9, 0], [7, 9, 0]], np.int16),
     )
-    ground_kernels.mark(nodes, ends, cuts, np.full(3, FOOTPRINT_CODE, np.uint8))
+    sight_kernels.mark(nodes, ends, cuts, np.full(3, FOOTPRINT_CODE, np.uint8))
     assert nodes[:, 0].tolist() == [0, 0, 7, 7, REAR_BEHIND, HIDDEN_BEHIND, HIDDEN_BEHIND, 4, 4]
     assert (nodes[:, 1] == NOTHING).all()  # what hangs there hides some ground, and that is all
     assert (nodes[:, 2] == BEHIND).all()
@@ -118,10 +119,12 @@ def test_what_moves_casts_doubt_on_the_cells_around_it(rng):
     kinds[rng.random((40, 60)) < 0.3] = UNKNOWN
     kinds[[0, 20, 33], [2, 30, 59]] = OCCUPIED_MOVING
     unseen = np.where((kinds == UNKNOWN) & (rng.random((40, 60)) < 0.5), HIDDEN, 0)
+    node_of = np.where(unseen, UNSEEN, 0).astype(np.int32)
     near = cv2.dilate((kinds == OCCUPIED_MOVING).view(np.uint8), np.ones((11, 11), np.uint8)) > 0
     expected = np.where(near, kinds | unseen, kinds)
     expected[near & (kinds == FREE)] = LEFT
-    ground_kernels.doubt_around_moving(unseen.astype(np.uint8), 5, kinds)
+    moving = np.array([0, 34, 2, 60])
+    ground_kernels.doubt_around_moving(node_of, 5, moving, kinds)
     assert {LEFT, HIDDEN, FREE} <= set(expected.ravel().tolist())
     assert (kinds == expected).all()
 
