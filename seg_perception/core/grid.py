@@ -170,10 +170,11 @@ def check_pose(pose: np.ndarray) -> np.ndarray:
         GroundError: it is no rigid transform.
     """
     pose = np.asarray(pose, np.float64)
-    if pose.shape != (4, 4) or not np.isfinite(pose).all():
-        raise GroundError(f'a camera pose must be 4 x 4 finite numbers, got {pose.tolist()}')
-    if not _is_rigid(*pose.tolist()):
-        raise GroundError(f'the camera pose is no rigid transform: {pose.tolist()}')
+    rows = pose.tolist()
+    if pose.shape != (4, 4) or not math.isfinite(sum(map(sum, rows))):
+        raise GroundError(f'a camera pose must be 4 x 4 finite numbers, got {rows}')
+    if not _is_rigid(*rows):
+        raise GroundError(f'the camera pose is no rigid transform: {rows}')
     return pose
 
 

@@ -80,19 +80,11 @@ def gather(picture, at, outside, found):
             found[r, b] = outside if place < 0 else pixels[place]
 
 
-@compiled(NONE, given(U8, 2), I64, I64, I64, I64, given(I32, 2), filled(U8, 2))
-def read_nodes(codes, first, last, along, across, pixel_at, nodes):
-    """Write the worst code of the pixels that each node stands for.
-
-    Args:
-        codes: uint8 [h, w]; rows first..last of it are read.
-        along, across: pixels up and down, and to either side, that a node reads; what lies
-            beyond the picture's sides is OUTSIDE.
-        pixel_at: int32 [nr, nb], row * w + column of each node's pixel; -1 where none is.
-    """
+@inlined
+def _write_near(codes, first, last, along, across, near):
+    """Write the worst codes in the windows around the pixels of some rows, OUTSIDE beyond them."""
     height, width = codes.shape
     scratch = np.empty((2, width), np.uint8)
-    near = np.empty((last - first, width), np.uint8)
     for v in range(first, last):
         row = near[v - first]
         row_worst(codes, v, along, across, scratch, row)
@@ -100,12 +92,31 @@ def read_nodes(codes, first, last, along, across, pixel_at, nodes):
             at_least(row, OUTSIDE)
         at_least(row[:across], OUTSIDE)
         at_least(row[max(width - across, 0) :], OUTSIDE)
-    pixels, start = near.reshape(-1), first * width
-    for r in range(nodes.shape[0]):
-        at, row = pixel_at[r], nodes[r]
-        for b in range(len(row)):
-            place = at[b]
-            row[b] = OUTSIDE if place < 0 else pixels[np.uint64(place - start)]
+
+
+@compiled(NONE, given(U8, 2), given(I64, 2), given(I32, 2), filled(U8, 2))
+def read_nodes(codes, zones, pixel_at, nodes):
+    """Write the worst code of the pixels that each node stands for.
+
+    Args:
+        codes: uint8 [h, w].
+        zones: int64 [n, 6], ranges whose nodes read alike: the first and the one after the last;
+            pixels up and down, and to either side, that they read (what lies beyond the picture's
+            sides is OUTSIDE); the first row of them, and the one after the last.
+        pixel_at: int32 [nr, nb], row * w + column of each node's pixel; -1 where none is.
+    """
+    width = codes.shape[1]
+    for z in range(len(zones)):
+        start, stop, along, across, first, last = zones[z]
+        near = np.empty((last - first, width), np.uint8)
+        _write_near(codes, first, last, along, across, near)
+        pixels, before = near.reshape(-1), first * width
+        for r in range(start, stop):
+            at, row = pixel_at[r], nodes[r]
+            for b in range(len(row)):
+                place = at[b]
+                # (Unsigned: no test for indices that count from the end.)
+                row[b] = OUTSIDE if place < 0 else pixels[np.uint64(place - before)]
 
 
 @inlined

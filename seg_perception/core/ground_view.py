@@ -87,7 +87,8 @@ class View:
     _edge: int  # nodes along the bearing
     _looker: Looker
     _rows: slice
-    _zones: list[_Zone]
+    _pixel_at: np.ndarray  # int32 [nr, nb], as `place_nodes` writes it, in those rows
+    _zones: np.ndarray  # as `read_nodes` takes them
     _code_of: tuple[tuple, np.ndarray] | None = field(default=None, repr=False)
     _limits: tuple[ProjectionOptions, np.ndarray, np.ndarray] | None = field(
         default=None, repr=False
@@ -136,7 +137,8 @@ class View:
             math.ceil(_EDGE_PIXELS / fan.row_step.min()),
             Looker(fan, pixel_at),
             slice(first, last),
-            _zones(fan, flat, reached),
+            flat,
+            _zones(fan, reached),
         )
 
     def observe(
@@ -212,9 +214,8 @@ class View:
 
     def _read(self, codes: np.ndarray) -> np.ndarray:
         """Return uint8 [nr, nb]: the worst code of the pixels that each node stands for."""
-        nodes = np.empty(self._looker.pixel_at.shape[:2], np.uint8)
-        for zone in self._zones:
-            read_nodes(codes, *zone.rows, *zone.reach, zone.pixel_at, nodes[zone.part])
+        nodes = np.empty(self._pixel_at.shape, np.uint8)
+        read_nodes(codes, self._zones, self._pixel_at, nodes)
         return nodes
 
     def _thresholds(self, options: ProjectionOptions) -> tuple[np.ndarray, np.ndarray]:
@@ -246,13 +247,9 @@ class View:
         cost += (1 - confidence / np.float32(255)) * (_UNSURE_COST - cost)
         picture = np.rint(cost).astype(np.uint8)
         at = np.empty_like(nodes)
-        for zone in self._zones:
-            here = at[zone.part]
-            gather(picture, zone.pixel_at, 0, here)
-            if any(zone.reach):  # the node may be flat because of a pixel beside it
-                dear = np.empty_like(here)
-                read_nodes(picture, *zone.rows, *zone.reach, zone.pixel_at, dear)
-                np.copyto(here, dear, where=nodes[zone.part] == FLAT)
+        gather(picture, self._pixel_at, 0, at)
+        # A node may be flat because of a pixel beside it.
+        np.copyto(at, self._read(picture), where=nodes == FLAT)
         if sight is not None:
             # A footprint costs what stands on it, not what the picture shows beyond it.
             stands = (nodes == FOOTPRINT_CODE) | (nodes == FOOTPRINT_MOVING)
@@ -288,24 +285,8 @@ def _typical(area: np.ndarray, nr: int) -> np.ndarray:
     return np.interp(np.arange(nr) / COARSE, some, middle)
 
 
-class _Zone(NamedTuple):
-    """Some ranges of a fan, whose nodes lie equally far apart in the picture.
-
-    Attributes:
-        reach: rows and columns of pixels to either side that each node reads around its own.
-        part: the ranges.
-        rows: the first of the picture that they need, and the one after the last.
-        pixel_at: int32 [ranges, nb], flat indices of the nodes' pixels; -1 where none is.
-    """
-
-    reach: tuple[int, int]
-    part: slice
-    rows: tuple[int, int]
-    pixel_at: np.ndarray
-
-
-def _zones(fan: Fan, flat: np.ndarray, reached: np.ndarray) -> list[_Zone]:
-    """Split a fan by how many pixels its nodes read; see ``place_nodes`` for the arrays."""
+def _zones(fan: Fan, reached: np.ndarray) -> np.ndarray:
+    """Split a fan by how many pixels its nodes read; see ``place_nodes`` and ``read_nodes``."""
     along = fan.rows_read
     cuts = [0, *(np.flatnonzero(np.diff(along)) + 1).tolist(), len(along)]
     zones = []
@@ -313,6 +294,5 @@ def _zones(fan: Fan, flat: np.ndarray, reached: np.ndarray) -> list[_Zone]:
         low, high = reached[a:b].T
         some = high > low
         rows = (int(low[some].min()), int(high.max())) if some.any() else (0, 0)
-        reach = int(along[a]), int(fan.columns_read[a])
-        zones.append(_Zone(reach, slice(a, b), rows, flat[a:b]))
-    return zones
+        zones.append((a, b, along[a], fan.columns_read[a], *rows))
+    return np.array(zones, np.int64)

@@ -75,7 +75,8 @@ def test_nodes_read_the_pixels_around_their_own(rng, along, across):
     at = rng.integers(5 * 50, 25 * 50, (12, 17)).astype(np.int32)
     at[3, 4:9] = -1
     nodes = np.empty(at.shape, np.uint8)
-    ground_kernels.read_nodes(codes, 5, 25, along, across, at, nodes)
+    zones = np.array([(0, 5, along, across, 5, 25), (5, 12, along, across, 5, 25)])
+    ground_kernels.read_nodes(codes, zones, at, nodes)
     kernel = np.ones((2 * along + 1, 2 * across + 1), np.uint8)
     near = cv2.dilate(codes, kernel, borderType=cv2.BORDER_CONSTANT, borderValue=OUTSIDE)
     expected = np.where(at < 0, OUTSIDE, near.ravel()[at])
