@@ -266,14 +266,14 @@ class GridFusion:
         """Let everything decay up to a stamp, by whole steps."""
         if 0 <= stamp - self._faded < _FADE_STEP:
             return
-        self._faded = stamp
-        then = np.arange(256, dtype=np.uint8)
+        self._faded, then = stamp, _SAME
         for which, period in enumerate(self._levels.periods):
             steps = math.floor((stamp - self._decayed[which]) / period)
             self._decayed[which] += max(steps, 0) * period
             for _ in range(min(steps, _MOST_STEPS)):
                 then = self._levels.faded[which][then]
-        cv2.LUT(self._cells, then, dst=self._cells)
+        if then is not _SAME:
+            cv2.LUT(self._cells, then, dst=self._cells)
 
     def _take(self, observation: GroundObservation, pose: _Planar) -> None:
         to_base = self._to_base(pose)

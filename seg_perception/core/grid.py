@@ -183,17 +183,15 @@ def _is_rigid(x: list[float], y: list[float], z: list[float], last: list[float])
 
     (Plain numbers: NumPy takes longer for so few, and this is done several times a frame.)
     """
-    lengths = (_dot(row, row) for row in (x, y, z))
-    angles = (_dot(x, y), _dot(y, z), _dot(z, x))
     handed = _dot(
         x, [y[1] * z[2] - y[2] * z[1], y[2] * z[0] - y[0] * z[2], y[0] * z[1] - y[1] * z[0]]
     )
-    return (
-        all(abs(length - 1) <= 1e-4 for length in lengths)
-        and all(abs(angle) <= 1e-4 for angle in angles)
-        and handed > 0
-        and all(abs(a - b) <= 1e-8 for a, b in zip(last, (0, 0, 0, 1), strict=True))
+    off = max(
+        *(abs(_dot(x, x) - 1), abs(_dot(y, y) - 1), abs(_dot(z, z) - 1)),
+        *(abs(_dot(x, y)), abs(_dot(y, z)), abs(_dot(z, x))),
     )
+    off_last = max(abs(last[0]), abs(last[1]), abs(last[2]), abs(last[3] - 1))
+    return off <= 1e-4 and handed > 0 and off_last <= 1e-8
 
 
 def _dot(one: list[float], other: list[float]) -> float:

@@ -24,7 +24,7 @@ from seg_perception.core.ground_cells import Cells, cells_of
 #: Pixels are worked out for every so many nodes, and interpolated between.
 COARSE = 4
 #: Nodes at most; beyond it they are set wider apart and read more pixels each.
-_MAX_NODES = 250_000
+_MAX_NODES = 205_000
 _PROBES = 72  # rays along the picture's width and height that the fan is laid out by
 _MARGIN = 0.06  # rad by which the fan is wider than the view, so that the camera may turn a bit
 _FAR_STEP, _STEP, _MAX_STEP = 0.6, 1.0, 6.0  # pixels between nodes along a bearing

@@ -135,8 +135,8 @@ def write_weights(nodes, weights):
 
 
 @inlined
-def _add_occupied(verdicts, nodes, r, along, across, enough, column, running, sums):
-    """Add IS_OCCUPIED to the nodes of a row around which enough says so."""
+def _find_occupied(nodes, r, along, across, enough, column, running, sums, found):
+    """Write IS_OCCUPIED where enough around the nodes of a row says so, else 0."""
     for b in range(len(column)):
         column[b] = 0
     for other in range(r - along, r + along + 1):
@@ -148,16 +148,19 @@ def _add_occupied(verdicts, nodes, r, along, across, enough, column, running, su
         some |= column[b] != 0
     if some:
         slide(column, across, running, sums)
-        for b in range(len(verdicts)):
-            verdicts[b] += IS_OCCUPIED if sums[b] >= enough else 0
+        for b in range(len(found)):
+            found[b] = IS_OCCUPIED if sums[b] >= enough else 0
+    else:
+        for b in range(len(found)):
+            found[b] = 0
 
 
 @inlined
-def _add_lacking(verdicts, nodes, r, along, across, few, column, running, sums):
+def _add_lacking(verdicts, worst, nodes, r, along, across, few, column, running, sums):
     """Add TOO_FEW to the nodes of a row in whose cells too much is not known."""
     some = False
-    for b in range(len(verdicts)):
-        some |= verdicts[b] == NOTHING
+    for b in range(len(worst)):
+        some |= worst[b] == NOTHING
     if not some:
         return
     for b in range(len(column)):
@@ -167,22 +170,20 @@ def _add_lacking(verdicts, nodes, r, along, across, few, column, running, sums):
         for b in range(len(row)):
             column[b] += np.uint16(row[b] == NOTHING)
     slide(column, across, running, sums)
-    for b in range(len(verdicts)):
-        if verdicts[b] == NOTHING and sums[b] > few:
+    for b in range(len(worst)):
+        if worst[b] == NOTHING and sums[b] > few:
             verdicts[b] += TOO_FEW
 
 
 @inlined
-def _add_near(verdicts, worst, r, edge, nr, scratch, near):
-    """Add NEAR_EDGE to a row; `worst` keeps row i at i % len(worst)."""
+def _find_near(worst, r, edge, nr, scratch, near):
+    """Write the greatest close to the nodes of a row; `worst` keeps row i at i % len(worst)."""
     now, then = scratch[0], scratch[1]
     copy(worst[r % len(worst)], now)
     for other in range(max(r - edge, 0), min(r + edge + 1, nr)):
         greater(now, worst[other % len(worst)], then)
         now, then = then, now
     widened(now, then, 1, near)
-    for b in range(len(verdicts)):
-        verdicts[b] += NEAR_EDGE if near[b] >= FLAT else 0
 
 
 @compiled(
@@ -209,7 +210,7 @@ def judge(nodes, along, across, along_in, across_in, few, enough, edge, verdicts
     worst = np.empty((2 * edge + 1, nb), np.uint8)  # of the rows around the one in work
     scratch, near = np.empty((2, nb), np.uint8), np.empty(nb, np.uint8)
     column, running = np.empty(nb, np.uint16), np.empty(nb + 1, np.int32)
-    sums = np.empty(nb, np.int32)
+    sums, blocked = np.empty(nb, np.int32), np.empty(nb, np.uint8)
     for ahead in range(nr + edge):
         if ahead < nr:
             found = worst[ahead % len(worst)]
@@ -217,11 +218,14 @@ def judge(nodes, along, across, along_in, across_in, few, enough, edge, verdicts
         r = ahead - edge
         if r < 0:
             continue
-        row = verdicts[r]
-        copy(worst[r % len(worst)], row)
-        _add_lacking(row, nodes, r, along[r], across[r], few[r], column, running, sums)
-        _add_occupied(row, nodes, r, along_in[r], across_in[r], enough[r], column, running, sums)
-        _add_near(row, worst, r, edge, nr, scratch, near)
+        row, here = verdicts[r], worst[r % len(worst)]
+        _find_occupied(
+            nodes, r, along_in[r], across_in[r], enough[r], column, running, sums, blocked
+        )
+        _find_near(worst, r, edge, nr, scratch, near)
+        for b in range(nb):
+            row[b] = here[b] + blocked[b] + (NEAR_EDGE if near[b] >= FLAT else 0)
+        _add_lacking(row, here, nodes, r, along[r], across[r], few[r], column, running, sums)
 
 
 @compiled(

@@ -49,19 +49,19 @@ _AROUND = np.array(
 
 
 @inlined
-def _stands(codes, v, u):
-    """Whether a confident pixel of what stands is there."""
-    if v < 0 or u < 0 or v >= codes.shape[0] or u >= codes.shape[1]:
-        return False
-    return codes[v, u] == STANDING or codes[v, u] == FOOTED
+def _stands(code):
+    """Whether that is a confident pixel of what stands."""
+    return (code == STANDING) | (code == FOOTED)
 
 
 @inlined
 def _worst_pixels(codes, pixel_at, ends, where):
-    """Write (v, u) [nb, 2] of the worst of the pixels around each bearing's end."""
+    """Write (v, u) [nb, 2] of the worst of the pixels around each bearing's end, if it has one."""
     h, w = codes.shape
     for b in range(len(ends)):
-        at = min(ends[b], pixel_at.shape[0] - 1)
+        at = ends[b]
+        if at >= pixel_at.shape[0]:
+            continue
         u = min(max(pixel_at[at, b, 0], 1), max(w - 2, 0))
         v = min(max(pixel_at[at, b, 1], min(3, h - 1)), max(h - 4, 0))
         worst = -1
@@ -71,6 +71,8 @@ def _worst_pixels(codes, pixel_at, ends, where):
             if codes[y, x] > worst:
                 worst = codes[y, x]
                 where[b, 0], where[b, 1] = y, x
+                if worst == STANDING:
+                    break
 
 
 @inlined
@@ -230,10 +232,11 @@ def let_through(
 
 @inlined
 def _has_enough(codes, v, u, high, pixels):
-    found = 0
-    for y in range(v - high, v + high + 1):
-        for x in range(u - _ACROSS // 2, u + _ACROSS // 2 + 1):
-            found += _stands(codes, y, x)
+    found, (h, w) = 0, codes.shape
+    for y in range(max(v - high, 0), min(v + high + 1, h)):
+        row = codes[y]
+        for x in range(max(u - _ACROSS // 2, 0), min(u + _ACROSS // 2 + 1, w)):
+            found += _stands(row[x])
         if found >= pixels:
             return True
     return False
@@ -246,7 +249,7 @@ def _confirm(codes, pixel_at, ends, where, row_step, pixels, confirmed):
     And one of them lies on the bearing itself: one that just passes a thing meets it at no
     place of the ground.
     """
-    nr = pixel_at.shape[0]
+    nr, (h, w) = pixel_at.shape[0], codes.shape
     finest = 1e9
     for b in range(len(ends)):
         finest = min(finest, row_step[min(ends[b], nr - 1)])
@@ -257,7 +260,8 @@ def _confirm(codes, pixel_at, ends, where, row_step, pixels, confirmed):
         if ends[b] >= nr:
             continue
         for r in range(ends[b], min(ends[b] + depth, nr)):
-            if _stands(codes, pixel_at[r, b, 1], pixel_at[r, b, 0]):
+            u, v = pixel_at[r, b, 0], pixel_at[r, b, 1]
+            if 0 <= u < w and 0 <= v < h and _stands(codes[v, u]):
                 confirmed[b] = _has_enough(codes, where[b, 0], where[b, 1], high, pixels)
                 break
 
