@@ -14,17 +14,15 @@ import numpy as np
 from seg_perception.core.camera import CameraModel
 from seg_perception.core.errors import GroundError
 from seg_perception.core.grid import GridSpec, GroundPlane, check_pose
+from seg_perception.core.ground_classes import GroundClasses
 from seg_perception.core.ground_fan import Fan, foot_height, lay_out
 from seg_perception.core.ground_observation import GroundObservation
 from seg_perception.core.ground_options import ProjectionOptions, check_budget
-from seg_perception.core.ground_view import Classes, View
-from seg_perception.core.labels import FOOTPRINT, OBSTACLE_CODE, GroundTraits
+from seg_perception.core.ground_view import View
 
 #: A pose that moved less than this (metres and matrix entries of the rotation) keeps its table:
 #: a tenth of a milliradian moves no cell.
 POSE_TOLERANCE = 1e-4
-
-_MAX_COST = 100
 
 
 class GroundProjector:
@@ -104,11 +102,9 @@ class GroundProjector:
         self,
         labels: np.ndarray,
         confidence: np.ndarray,
-        role_table: np.ndarray,
+        classes: GroundClasses,
         options: ProjectionOptions | None = None,
-        cost_table: np.ndarray | None = None,
         *,
-        traits: GroundTraits | None = None,
         instances: np.ndarray | None = None,
     ) -> GroundObservation:
         """Map one mask onto the grid.
@@ -116,12 +112,9 @@ class GroundProjector:
         Args:
             labels: uint8 [h, w], the size of the camera model.
             confidence: uint8 [h, w], 0..255 = 0..1.
-            role_table: uint8 [256], ``LabelSet.role_table()``.
+            classes: what the labels mean.
             options: thresholds; the pixel budget in them has no effect here, it is part of
                 the table.
-            cost_table: uint8 [256], ``LabelSet.cost_table()``; a known cell then gets the mean
-                cost of the pixels that decide it, in place of 0 and 100.
-            traits: ``LabelSet.ground_traits()``; without, every obstacle stands.
             instances: uint16 [h, w], ids of objects, 0 = none: what one object covers has no
                 gaps then.
 
@@ -136,18 +129,9 @@ class GroundProjector:
         self._check_picture('confidence', confidence)
         if instances is not None:
             self._check_picture('instances', instances, np.uint16)
-        costs = _checked_costs(role_table, cost_table)
         if self._view is None:
             return GroundObservation.unknown(self.grid)
-        if traits is None:
-            traits = _plain_traits(role_table)
-        return self._view.observe(
-            labels,
-            confidence,
-            Classes(role_table, costs, traits),
-            options,
-            instances,
-        )
+        return self._view.observe(labels, confidence, classes, options, instances)
 
     def _check_picture(self, name: str, array: np.ndarray, dtype: type = np.uint8) -> None:
         expected = (self.camera.height, self.camera.width)
@@ -156,27 +140,3 @@ class GroundProjector:
                 f'{name} must be {np.dtype(dtype)} {expected}, the size the camera model was '
                 f'scaled to, got {array.dtype} {array.shape}'
             )
-
-
-def _checked_costs(role_table: np.ndarray, cost_table: np.ndarray | None) -> np.ndarray | None:
-    """Return uint8 [256]: the cost of each class id; None where costs do not count."""
-    tables = [('role_table', role_table, OBSTACLE_CODE)]
-    if cost_table is not None:
-        tables.append(('cost_table', cost_table, _MAX_COST))
-    for name, table, most in tables:
-        if table.shape != (256,) or table.dtype != np.uint8 or table.max() > most:
-            raise GroundError(
-                f'{name} must be uint8 [256] of at most {most}, got {table.dtype} {table.shape} '
-                f'of at most {table.max(initial=0)}'
-            )
-    if cost_table is None:
-        return None
-    # An obstacle that costs nothing would be free ground.
-    return np.where(role_table == OBSTACLE_CODE, np.maximum(cost_table, 1), cost_table).astype(
-        np.uint8
-    )
-
-
-def _plain_traits(role_table: np.ndarray) -> GroundTraits:
-    none = np.zeros(256, bool)
-    return GroundTraits(none, none, none, np.full(256, FOOTPRINT, np.float32))

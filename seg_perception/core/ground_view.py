@@ -6,13 +6,13 @@ import itertools
 import math
 from dataclasses import dataclass, field
 from functools import partial
-from typing import NamedTuple
 
 import cv2
 import numpy as np
 
 from seg_perception.core.camera import CameraModel
 from seg_perception.core.grid import GridSpec, GroundPlane
+from seg_perception.core.ground_classes import GroundClasses
 from seg_perception.core.ground_codes import (
     DRIVABLE,
     FLAT,
@@ -20,7 +20,6 @@ from seg_perception.core.ground_codes import (
     FOOTPRINT_MOVING,
     KIND,
     TRINARY,
-    pixel_codes,
 )
 from seg_perception.core.ground_fan import COARSE, Fan, coarse_pixels
 from seg_perception.core.ground_kernels import (
@@ -42,7 +41,6 @@ from seg_perception.core.ground_observation import (
 )
 from seg_perception.core.ground_options import ProjectionOptions
 from seg_perception.core.ground_sight import Looker, Sight
-from seg_perception.core.labels import GroundTraits
 from seg_perception.core.view_kernels import find_seen, place_nodes
 
 #: Pixels from what is not free within which "free" may come from a trembling of the camera.
@@ -51,23 +49,6 @@ _EDGE_PIXELS = 1.5
 #: it stood on may be free by its having moved.
 _REACH_UNSEEN = 1.5
 _UNSURE_COST = 50  # of what the network knows nothing about
-
-
-class Classes(NamedTuple):
-    """What class ids mean; see ``LabelSet``: tables [256] of roles and costs, and traits.
-
-    Without costs, cells are unknown, free or occupied.
-    """
-
-    roles: np.ndarray
-    costs: np.ndarray | None
-    traits: GroundTraits
-
-    def key(self) -> tuple[bytes, ...]:
-        """Return what tells the classes' codes apart."""
-        traits = self.traits
-        tables = (self.roles, traits.flat, traits.overhang, traits.footprint)
-        return tuple(table.tobytes() for table in tables)
 
 
 @dataclass
@@ -89,7 +70,6 @@ class View:
     _rows: slice
     _pixel_at: np.ndarray  # int32 [nr, nb], as `place_nodes` writes it, in those rows
     _zones: np.ndarray  # as `read_nodes` takes them
-    _code_of: tuple[tuple, np.ndarray] | None = field(default=None, repr=False)
     _limits: tuple[ProjectionOptions, np.ndarray, np.ndarray] | None = field(
         default=None, repr=False
     )
@@ -145,7 +125,7 @@ class View:
         self,
         labels: np.ndarray,
         confidence: np.ndarray,
-        classes: Classes,
+        classes: GroundClasses,
         options: ProjectionOptions,
         instances: np.ndarray | None,
     ) -> GroundObservation:
@@ -153,7 +133,9 @@ class View:
         rows, fan = self._rows, self._looker.fan
         labels = np.ascontiguousarray(labels[rows])
         confidence = np.ascontiguousarray(confidence[rows])
-        codes = self._codes(labels, confidence, classes, options)
+        codes = np.empty(labels.shape, np.uint8)
+        least = math.ceil(options.min_confidence * 255 - 1e-9)
+        write_codes(labels, confidence, classes.codes[options.occlusion], least, codes)
         nodes = self._read(codes)
         sight = None
         if options.occlusion:
@@ -194,23 +176,6 @@ class View:
             reach = math.ceil(_REACH_UNSEEN / self.grid.resolution)
             doubt_around_moving(self._node_of, reach, moving, kinds)
         return kinds, values
-
-    def _codes(
-        self,
-        labels: np.ndarray,
-        confidence: np.ndarray,
-        classes: Classes,
-        options: ProjectionOptions,
-    ) -> np.ndarray:
-        """Return uint8 [rows, w]: what each pixel means to the ground."""
-        key = classes.key(), options.occlusion
-        if self._code_of is None or self._code_of[0] != key:
-            table = pixel_codes(classes.roles, classes.traits, occlusion=options.occlusion)
-            self._code_of = key, table
-        least = math.ceil(options.min_confidence * 255 - 1e-9)
-        codes = np.empty(labels.shape, np.uint8)
-        write_codes(labels, confidence, self._code_of[1], least, codes)
-        return codes
 
     def _read(self, codes: np.ndarray) -> np.ndarray:
         """Return uint8 [nr, nb]: the worst code of the pixels that each node stands for."""

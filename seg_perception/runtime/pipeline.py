@@ -18,6 +18,7 @@ from seg_perception.core.fusion import GridFusion
 from seg_perception.core.fusion_options import FusionOptions
 from seg_perception.core.grid import GridSpec, GroundPlane
 from seg_perception.core.ground import GroundProjector
+from seg_perception.core.ground_classes import GroundClasses
 from seg_perception.core.ground_observation import GroundObservation
 from seg_perception.core.ground_options import ProjectionOptions
 from seg_perception.core.labels import LabelSet
@@ -75,9 +76,9 @@ class Pipeline:
     @labels.setter
     def labels(self, labels: LabelSet) -> None:
         self._labels = labels
-        self._roles = labels.role_table()
-        self._costs = labels.cost_table()
-        self._traits = labels.ground_traits()
+        self._classes = {
+            graded: GroundClasses.of(labels, graded=graded) for graded in (False, True)
+        }
 
     def segment(self, pixels: np.ndarray, color: str) -> SemanticResult:
         """Segment one picture.
@@ -129,10 +130,8 @@ class Pipeline:
         observation = projector.observe(
             result.labels,
             result.confidence,
-            self._roles,
+            self._classes[options.graded],
             options,
-            self._costs if options.graded else None,
-            traits=self._traits,
             instances=_instances_at(instances, result.size),
         )
         self.timing.measure('project', start)

@@ -12,6 +12,7 @@ from seg_perception.core.camera import CameraModel
 from seg_perception.core.errors import GroundError
 from seg_perception.core.grid import GridSpec, GroundPlane, pose_from_mounting
 from seg_perception.core.ground import GroundProjector
+from seg_perception.core.ground_classes import GroundClasses
 from seg_perception.core.ground_options import ProjectionOptions
 
 ROAD, WALL, SKY, CURB, UNLABELLED = 0, 1, 2, 3, 255
@@ -19,6 +20,7 @@ ROLES = np.zeros(256, np.uint8)
 ROLES[[ROAD, WALL, CURB]] = 1, 2, 2
 COSTS = np.zeros(256, np.uint8)
 COSTS[[ROAD, WALL, CURB]] = 5, 100, 60
+CLASSES = GroundClasses(ROLES)
 PINHOLE = CameraModel.create(224, 128, [194, 0, 111.5, 0, 194, 63.5, 0, 0, 1])
 GRID = GridSpec(0.2, 0, 12, -4, 4)
 #: Every pixel marks the ground it would show were all of it flat.
@@ -94,7 +96,7 @@ def test_cells_agree_with_the_world(mounting, model):
     slope, offset = 0.15, 0.4  # the edge of the road: y = offset + slope * x
     labels = paint(camera, pose, lambda x, y: y < offset + slope * x)
     projector = GroundProjector(camera, pose, GRID)
-    cells = projector.observe(labels, sure(labels), ROLES).cells
+    cells = projector.observe(labels, sure(labels), CLASSES).cells
     assert cells.shape == GRID.shape
     assert cells.dtype == np.int8
 
@@ -120,7 +122,7 @@ def test_all_that_is_fully_in_view_and_road_is_free(model):
     labels = picture(ROAD)
     cells = (
         GroundProjector(camera, POSE, GRID, max_cells_per_pixel=1e9)
-        .observe(labels, sure(labels), ROLES)
+        .observe(labels, sure(labels), CLASSES)
         .cells
     )
     for iy, ix in np.ndindex(cells.shape):
@@ -138,7 +140,9 @@ def test_all_that_is_fully_in_view_and_road_is_free(model):
 def test_left_and_right_are_not_swapped():
     labels = picture(ROAD)
     labels[:, :112] = WALL  # the left half of the picture
-    cells = GroundProjector(PINHOLE, POSE, GRID).observe(labels, sure(labels), ROLES, PLAIN).cells
+    cells = (
+        GroundProjector(PINHOLE, POSE, GRID).observe(labels, sure(labels), CLASSES, PLAIN).cells
+    )
     y = GRID.y_min + (np.arange(GRID.height) + 0.5) * GRID.resolution
     assert (cells[y > 0.2] != 0).all()
     assert (cells[y < -0.2] != 100).all()
@@ -156,7 +160,7 @@ def test_without_drivable_pixels_nothing_is_free(seed):
     labels = rng.choice([WALL, SKY, CURB, 77, UNLABELLED], PROJECTOR_SHAPE).astype(np.uint8)
     confidence = rng.integers(0, 256, PROJECTOR_SHAPE, dtype=np.uint8)
     cells = PROJECTOR.observe(
-        labels, confidence, ROLES, ProjectionOptions(min_confidence=0.0)
+        labels, confidence, CLASSES, ProjectionOptions(min_confidence=0.0)
     ).cells
     assert not (cells == 0).any()
     assert not ((cells >= 0) & (cells < 100)).any()
@@ -185,7 +189,9 @@ def test_every_free_cell_shows_confident_road_all_over(seed, share):
     """By other means: points in the cell, and every pixel's own ray, one at a time."""
     labels, confidence = blobs(np.random.default_rng(seed))
     confident = confidence >= 128
-    cells = PROJECTOR.observe(labels, confidence, ROLES, ProjectionOptions(free_share=share)).cells
+    cells = PROJECTOR.observe(
+        labels, confidence, CLASSES, ProjectionOptions(free_share=share)
+    ).cells
     free = np.argwhere(cells == 0)
     assert len(free)
     for iy, ix in free[:: max(len(free) // 60, 1)]:
@@ -217,7 +223,7 @@ def test_a_thin_post_is_not_missed(u, wide):
     grid = GridSpec(0.5, 0, 12, -4, 4)
     labels = picture(ROAD)
     labels[:118, u : u + wide] = WALL
-    cells = GroundProjector(PINHOLE, POSE, grid).observe(labels, sure(labels), ROLES).cells
+    cells = GroundProjector(PINHOLE, POSE, grid).observe(labels, sure(labels), CLASSES).cells
     rays, _ = PINHOLE.rays(
         np.array([(a, b) for a in (u, u + wide - 1) for b in range(117, 40, -1)], dtype=float)
     )
@@ -235,16 +241,16 @@ def test_low_confidence_is_unknown():
     labels = picture(ROAD)
     options = ProjectionOptions(min_confidence=0.6)
     below, above = (np.full(labels.shape, c, np.uint8) for c in (152, 153))  # 0.6 * 255 = 153
-    assert (PROJECTOR.observe(labels, below, ROLES, options).cells == -1).all()
-    assert (PROJECTOR.observe(labels, above, ROLES, options).cells == 0).any()
+    assert (PROJECTOR.observe(labels, below, CLASSES, options).cells == -1).all()
+    assert (PROJECTOR.observe(labels, above, CLASSES, options).cells == 0).any()
     wall = picture(WALL)
-    assert (PROJECTOR.observe(wall, below, ROLES, options).cells == -1).all()
+    assert (PROJECTOR.observe(wall, below, CLASSES, options).cells == -1).all()
 
 
 @pytest.mark.parametrize('label', [SKY, UNLABELLED, 42])
 def test_classes_that_say_nothing_are_unknown(label):
     labels = picture(label)
-    assert (PROJECTOR.observe(labels, sure(labels), ROLES).cells == -1).all()
+    assert (PROJECTOR.observe(labels, sure(labels), CLASSES).cells == -1).all()
 
 
 def test_partly_drivable_cells_are_unknown():
@@ -252,7 +258,7 @@ def test_partly_drivable_cells_are_unknown():
     labels = picture(ROAD)
     labels[::3] = SKY
     labels[:, ::3] = SKY
-    cells = PROJECTOR.observe(labels, sure(labels), ROLES).cells
+    cells = PROJECTOR.observe(labels, sure(labels), CLASSES).cells
     near = cells[:, : int(3 / GRID.resolution)]
     assert (near == -1).all()
 
@@ -262,9 +268,9 @@ def test_cells_cut_by_the_edge_of_the_picture_are_never_free_but_can_be_occupied
     assert len(edge) > 10
     rows, columns = np.array(edge).T
     road, wall = picture(ROAD), picture(WALL)
-    assert (PROJECTOR.observe(road, sure(road), ROLES).cells[rows, columns] == -1).all()
+    assert (PROJECTOR.observe(road, sure(road), CLASSES).cells[rows, columns] == -1).all()
     assert (
-        PROJECTOR.observe(wall, sure(wall), ROLES, PLAIN).cells[rows, columns] == 100
+        PROJECTOR.observe(wall, sure(wall), CLASSES, PLAIN).cells[rows, columns] == 100
     ).mean() > 0.6
 
 
@@ -283,7 +289,7 @@ def test_beyond_the_pixel_budget_is_unknown():
     for budget in (2.0, 16.0):
         cells = (
             GroundProjector(PINHOLE, pose, grid, max_cells_per_pixel=budget)
-            .observe(labels, sure(labels), ROLES)
+            .observe(labels, sure(labels), CLASSES)
             .cells
         )
         far = (np.flatnonzero((cells == 0).any(axis=0)).max() + 1) * grid.resolution
@@ -293,7 +299,7 @@ def test_beyond_the_pixel_budget_is_unknown():
         reach.append(far)
         assert (
             GroundProjector(PINHOLE, pose, grid, max_cells_per_pixel=budget)
-            .observe(picture(WALL), sure(labels), ROLES)
+            .observe(picture(WALL), sure(labels), CLASSES)
             .cells[:, int(expected / 0.2) + 2 :]
             == -1
         ).all()
@@ -326,7 +332,7 @@ def test_a_camera_that_sees_no_ground_leaves_all_unknown(mounting, model):
     assert projector.visible_cells == 0
     for value in (ROAD, WALL):
         labels = picture(value)
-        assert (projector.observe(labels, sure(labels), ROLES).cells == -1).all()
+        assert (projector.observe(labels, sure(labels), CLASSES).cells == -1).all()
 
 
 def test_nothing_above_the_horizon_reaches_the_grid():
@@ -334,7 +340,7 @@ def test_nothing_above_the_horizon_reaches_the_grid():
     labels = picture(ROAD)
     labels[:64] = WALL
     grid = GridSpec(0.2, 0, 30, -4, 4)
-    cells = GroundProjector(PINHOLE, pose, grid).observe(labels, sure(labels), ROLES).cells
+    cells = GroundProjector(PINHOLE, pose, grid).observe(labels, sure(labels), CLASSES).cells
     assert not (cells == 100).any()
     assert (cells == 0).any()
 
@@ -342,7 +348,7 @@ def test_nothing_above_the_horizon_reaches_the_grid():
 def test_visible_cells_counts_the_view():
     assert PROJECTOR.sees_ground
     wall = picture(WALL)
-    cells = PROJECTOR.observe(wall, sure(wall), ROLES, PLAIN).cells
+    cells = PROJECTOR.observe(wall, sure(wall), CLASSES, PLAIN).cells
     assert (cells == 100).sum() == pytest.approx(PROJECTOR.visible_cells, rel=0.03)
 
 
@@ -351,10 +357,10 @@ def test_visible_cells_counts_the_view():
 
 def test_a_ground_below_the_base_frame_is_the_same_as_a_higher_camera():
     labels = paint(PINHOLE, POSE, lambda x, y: abs(y) < 1.5)
-    level = PROJECTOR.observe(labels, sure(labels), ROLES).cells
+    level = PROJECTOR.observe(labels, sure(labels), CLASSES).cells
     lowered = pose_from_mounting(0, 0.013, 0.9, 0, math.radians(10), 0)
     other = GroundProjector(PINHOLE, lowered, GRID, plane=GroundPlane(offset=-0.3))
-    assert (other.observe(labels, sure(labels), ROLES).cells == level).mean() > 0.999
+    assert (other.observe(labels, sure(labels), CLASSES).cells == level).mean() > 0.999
 
 
 def test_a_sloping_ground_is_reached_where_the_rays_meet_it():
@@ -366,7 +372,7 @@ def test_a_sloping_ground_is_reached_where_the_rays_meet_it():
     grid = GridSpec(0.1, 0, 12, -1, 1)
     cells = (
         GroundProjector(PINHOLE, POSE, grid, plane=plane)
-        .observe(labels, sure(labels), ROLES)
+        .observe(labels, sure(labels), CLASSES)
         .cells
     )
     far = (np.flatnonzero((cells == 0).any(axis=0)).max() + 1) * grid.resolution
@@ -377,8 +383,9 @@ def test_costs_take_the_place_of_free_and_occupied():
     labels = picture(ROAD)
     labels[:, 60:110] = CURB
     labels[:, 170:] = WALL
-    plain = PROJECTOR.observe(labels, sure(labels), ROLES, PLAIN).cells
-    priced = PROJECTOR.observe(labels, sure(labels), ROLES, PLAIN, cost_table=COSTS).cells
+    plain = PROJECTOR.observe(labels, sure(labels), CLASSES, PLAIN).cells
+    classes = GroundClasses(ROLES, costs=COSTS)
+    priced = PROJECTOR.observe(labels, sure(labels), classes, PLAIN).cells
     assert {-1, 5, 60, 100} <= set(np.unique(priced))
     assert ((priced == -1) == (plain == -1)).all()
     assert (priced[plain == 0] == 5).all()
@@ -387,7 +394,8 @@ def test_costs_take_the_place_of_free_and_occupied():
 
 def test_an_obstacle_without_cost_is_not_published_as_free():
     wall = picture(WALL)
-    cells = PROJECTOR.observe(wall, sure(wall), ROLES, cost_table=np.zeros(256, np.uint8)).cells
+    classes = GroundClasses(ROLES, costs=np.zeros(256, np.uint8))
+    cells = PROJECTOR.observe(wall, sure(wall), classes).cells
     assert set(np.unique(cells)) == {-1, 1}
 
 
@@ -396,7 +404,7 @@ def test_options_can_change_from_frame_to_frame():
     labels[100:106, 90:110] = SKY  # a part of a cell
     projector = GroundProjector(PINHOLE, POSE, GridSpec(0.5, 0, 12, -4, 4))
     strict, lax = (
-        projector.observe(labels, sure(labels), ROLES, ProjectionOptions(free_share=share)).cells
+        projector.observe(labels, sure(labels), CLASSES, ProjectionOptions(free_share=share)).cells
         for share in (0.95, 0.5)
     )
     assert (lax == 0).sum() > (strict == 0).sum()
@@ -412,7 +420,7 @@ def test_projecting_is_quick():
     times = []
     for _ in range(40):
         start = time.thread_time()
-        projector.observe(labels, confidence, ROLES)
+        projector.observe(labels, confidence, CLASSES)
         times.append(time.thread_time() - start)
     assert min(times) < 12e-3  # 1.5 to 3 ms measured; a slow machine must not fail the test
 
@@ -421,21 +429,33 @@ def test_projecting_is_quick():
 
 
 @pytest.mark.parametrize(
-    ('labels', 'confidence', 'roles', 'message'),
+    ('labels', 'confidence', 'message'),
     [
-        (np.zeros((64, 224), np.uint8), None, ROLES, r'labels .* \(128, 224\)'),
-        (np.zeros(PROJECTOR_SHAPE, np.int32), None, ROLES, 'labels .* int32'),
-        (None, np.zeros((128, 100), np.uint8), ROLES, 'confidence'),
-        (None, np.zeros(PROJECTOR_SHAPE, np.float32), ROLES, 'confidence .* float32'),
-        (None, None, ROLES[:19], 'role_table'),
-        (None, None, ROLES + 1, 'role_table .* at most 2'),
+        (np.zeros((64, 224), np.uint8), None, r'labels .* \(128, 224\)'),
+        (np.zeros(PROJECTOR_SHAPE, np.int32), None, 'labels .* int32'),
+        (None, np.zeros((128, 100), np.uint8), 'confidence'),
+        (None, np.zeros(PROJECTOR_SHAPE, np.float32), 'confidence .* float32'),
     ],
 )
-def test_arrays_that_do_not_fit_are_refused(labels, confidence, roles, message):
+def test_pictures_that_do_not_fit_are_refused(labels, confidence, message):
     labels = picture() if labels is None else labels
     confidence = picture(255) if confidence is None else confidence
     with pytest.raises(GroundError, match=message):
-        PROJECTOR.observe(labels, confidence, roles)
+        PROJECTOR.observe(labels, confidence, CLASSES)
+
+
+@pytest.mark.parametrize(
+    ('tables', 'message'),
+    [
+        ({'roles': ROLES[:19]}, 'roles'),
+        ({'roles': ROLES + 1}, 'roles .* at most 2'),
+        ({'roles': ROLES, 'costs': COSTS + 1}, 'costs .* at most 100'),
+        ({'roles': ROLES, 'costs': COSTS.astype(np.float32)}, 'costs .* float32'),
+    ],
+)
+def test_tables_that_do_not_fit_are_refused(tables, message):
+    with pytest.raises(GroundError, match=message):
+        GroundClasses(**tables)
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ from seg_perception.core.camera import CameraModel
 from seg_perception.core.free_space import free_space
 from seg_perception.core.grid import GridSpec, GroundPlane, pose_from_mounting
 from seg_perception.core.ground import GroundProjector
+from seg_perception.core.ground_classes import GroundClasses
 from seg_perception.core.ground_observation import FREE, HIDDEN, OCCUPIED, OCCUPIED_MOVING
 from seg_perception.core.ground_options import ProjectionOptions
 from seg_perception.core.labels import LabelClass, LabelSet, Role
@@ -74,11 +75,12 @@ def draw(camera, pose, boxes, ground=lambda x, y: np.full(x.shape, ROAD)) -> np.
     return labels.reshape(camera.height, camera.width)
 
 
-def observe(labels, view='pinhole', confidence=None, options=None, **more):
+def observe(labels, view='pinhole', confidence=None, options=None, instances=None):
     camera, pose = VIEWS[view]
     confidence = np.full(labels.shape, 255, np.uint8) if confidence is None else confidence
+    classes = GroundClasses.of(LABELS, graded=options is not None and options.graded)
     return GroundProjector(camera, pose, GRID).observe(
-        labels, confidence, LABELS.role_table(), options, traits=LABELS.ground_traits(), **more
+        labels, confidence, classes, options, instances=instances
     )
 
 
@@ -212,13 +214,12 @@ def test_costs_follow_class_and_confidence():
 
     labels = draw(*VIEWS['pinhole'], [BOX], verge)
     graded = ProjectionOptions(graded=True)
-    costs = LABELS.cost_table()
-    sure = observe(labels, options=graded, cost_table=costs).cells
+    sure = observe(labels, options=graded).cells
     assert sure[int(5 / 0.2), int(5 / 0.2)] == 70
     assert sure[int(3.4 / 0.2), int(5 / 0.2)] == 0
     assert sure[int(4.1 / 0.2), int(6.3 / 0.2)] >= 95
     doubtful = np.full(labels.shape, 178, np.uint8)  # 0.7
-    less = observe(labels, options=graded, cost_table=costs, confidence=doubtful).cells
+    less = observe(labels, options=graded, confidence=doubtful).cells
     assert less[int(3.4 / 0.2), int(5 / 0.2)] == pytest.approx(15, abs=1)
     assert less[int(5 / 0.2), int(5 / 0.2)] == pytest.approx(64, abs=1)
 
@@ -228,11 +229,10 @@ def test_a_tilting_mount_is_followed_as_exactly_as_a_new_one():
     for roll, pitch, height in ((0.02, 0.19, 2.0), (-0.03, 0.24, 2.03), (0.01, 0.2, 1.98)):
         pose = pose_from_mounting(0.02, 0.01, height, roll, pitch, 0)
         labels = draw(PINHOLE, pose, [BOX])
-        rest = (np.full(labels.shape, 255, np.uint8), LABELS.role_table())
-        traits = LABELS.ground_traits()
+        rest = (np.full(labels.shape, 255, np.uint8), GroundClasses.of(LABELS))
         assert projector.set_pose(pose)
-        moved = projector.observe(labels, *rest, traits=traits).cells
-        new = GroundProjector(PINHOLE, pose, GRID).observe(labels, *rest, traits=traits).cells
+        moved = projector.observe(labels, *rest).cells
+        new = GroundProjector(PINHOLE, pose, GRID).observe(labels, *rest).cells
         assert (moved == new).mean() > 0.985
         box = slice(int(3.6 / 0.2), int(4.4 / 0.2)), slice(int(6.1 / 0.2), int(6.5 / 0.2))
         assert (moved[box] == 100).all()

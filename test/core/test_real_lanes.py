@@ -16,6 +16,7 @@ import pytest
 from seg_perception.core.camera import CameraModel
 from seg_perception.core.grid import GridSpec, pose_from_mounting
 from seg_perception.core.ground import GroundProjector
+from seg_perception.core.ground_classes import GroundClasses
 from seg_perception.core.labels import LabelClass, LabelSet, Role
 
 DATA = Path(__file__).resolve().parents[2] / '../shared/data/udacity'
@@ -119,9 +120,7 @@ def _line_on_the_ground(projector, paint, limit):
     """Return slope and offset of a painted line's cells, which must not stray from it."""
     labels = paint.astype(np.uint8)
     confident = np.full(labels.shape, 255, np.uint8)
-    cells = projector.observe(
-        labels, confident, LABELS.role_table(), traits=LABELS.ground_traits()
-    ).cells
+    cells = projector.observe(labels, confident, GroundClasses.of(LABELS)).cells
     iy, ix = np.nonzero(cells == 100)
     assert len(ix) > 20
     assert np.ptp(ix) * GRID.resolution > 12, 'the line reaches far'
