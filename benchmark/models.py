@@ -3,8 +3,9 @@
 For each bundle and each provider that loads: the bare network (float planes in, scores out), the
 whole way from a camera's uint8 picture to a uint8 mask, and the naive way with the same network:
 NumPy normalisation, ONNX Runtime as it comes, scores enlarged to the network's input size in
-float, argmax. They take turns in one process, so that a busy moment of the machine hits all; read
-the ratios. Memory is the growth of each way's peak in a process of its own.
+float, argmax. Where the graph takes several pictures: also some at once, as several cameras give.
+They take turns in one process, so that a busy moment of the machine hits all; read the ratios.
+Memory is the growth of each way's peak in a process of its own.
 """
 
 from __future__ import annotations
@@ -39,6 +40,7 @@ NAIVE_ENGINES = {
     'tensorrt': 'CUDAExecutionProvider',
 }
 _MEMORY_RUNS = 3
+_AT_ONCE = 4  # pictures
 
 
 def main() -> int:
@@ -153,6 +155,9 @@ def _time(options: argparse.Namespace) -> dict[str, Any]:
         size = (height, width)
         naive = Naive(options.network, options.provider[0], size, options.threads)
         ways |= {'bare': _bare(options, *size), 'naive': lambda: naive.segment(picture)}
+        if segmenter.takes_several:
+            several = [(picture, 'bgr')] * _AT_ONCE
+            ways['at_once'] = lambda: segmenter.segment_batch(several)
     times: dict[str, list[float]] = {name: [] for name in ways}
     for _ in range(2):
         for way in ways.values():
@@ -170,6 +175,9 @@ def _time(options: argparse.Namespace) -> dict[str, Any]:
     result['overhead_ms'] = round(medians['whole_ms'] - medians['bare_ms'], 2)
     if semantic:
         result['naive_ratio'] = round(medians['naive_ms'] / medians['whole_ms'], 2)
+    if 'at_once_ms' in medians:
+        one_by_one = _AT_ONCE * medians['whole_ms']
+        result['at_once_ratio'] = round(one_by_one / medians['at_once_ms'], 2)
     return result
 
 
@@ -283,8 +291,8 @@ def table(report: dict[str, Any]) -> str:
     lines = [
         f'\nCamera {width}x{height}, {report["cpus"]} CPU cores; medians in ms, memory in MB\n',
         '| model | file | provider | network | bare | uint8 to uint8 | naive | ratio '
-        '| memory | naive |',
-        '|---|---|---|---|---|---|---|---|---|---|',
+        f'| {_AT_ONCE} at once, ratio | memory | naive |',
+        '|---|---|---|---|---|---|---|---|---|---|---|',
     ]
     for row in report['models']:
         size = 'x'.join(map(str, row['network_size'] or ['its own']))
@@ -292,7 +300,8 @@ def table(report: dict[str, Any]) -> str:
         lines.append(
             f'| {row["model"]} | {row["precision"] or ""} {row["file_mb"]} MB | {row["provider"]} '
             f'| {size} | {row["bare_ms"]:.1f} | {row["whole_ms"]:.1f} '
-            f'| {row.get("naive_ms", "–")} | {ratio} | {row["memory_mb"]:.0f} '
+            f'| {row.get("naive_ms", "–")} | {ratio} | {row.get("at_once_ratio", "–")} '
+            f'| {row["memory_mb"]:.0f} '
             f'| {row.get("naive_memory_mb", "–")} |'
         )
     lines += [f'\nnot run: {name}: {why}' for name, why in report['not_run'].items()]

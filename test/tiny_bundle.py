@@ -25,6 +25,7 @@ def write_tiny_bundle(
     folder: Path,
     *,
     size: tuple[int, int] = (90, 160),
+    pictures: int | None = 1,
     work: int = 0,
     changes: dict[str, Any] | None = None,
 ) -> Path:
@@ -33,6 +34,7 @@ def write_tiny_bundle(
     Args:
         folder: made if it is not there.
         size: (height, width) of the network's input.
+        pictures: that the network takes at once; None = any number.
         work: number of wide convolutions that the graph computes beside its answer and that
             change nothing, to make it slow.
         changes: keys of model.yaml to replace (None removes one).
@@ -45,7 +47,7 @@ def write_tiny_bundle(
         'input': {'name': 'image', 'color': 'rgb', 'size': list(size), 'multiple': 1},
         'output': {'labels': 'labels', 'confidence': 'confidence'},
     }
-    return write_files(folder, _graph(size, work), description, changes)
+    return write_files(folder, _graph(size, pictures, work), description, changes)
 
 
 def write_files(
@@ -70,7 +72,7 @@ def write_files(
     return folder
 
 
-def _graph(size: tuple[int, int], work: int) -> bytes:
+def _graph(size: tuple[int, int], pictures: int | None, work: int) -> bytes:
     from onnx import TensorProto, helper, numpy_helper
 
     height, width = size
@@ -91,10 +93,12 @@ def _graph(size: tuple[int, int], work: int) -> bytes:
     graph = helper.make_graph(
         nodes,
         'brightest_channel',
-        [helper.make_tensor_value_info('image', TensorProto.UINT8, [1, height, width, 3])],
+        [helper.make_tensor_value_info('image', TensorProto.UINT8, [pictures, height, width, 3])],
         [
-            helper.make_tensor_value_info('labels', TensorProto.UINT8, [1, height, width]),
-            helper.make_tensor_value_info('confidence', TensorProto.UINT8, [1, height, width]),
+            helper.make_tensor_value_info('labels', TensorProto.UINT8, [pictures, height, width]),
+            helper.make_tensor_value_info(
+                'confidence', TensorProto.UINT8, [pictures, height, width]
+            ),
         ],
         [numpy_helper.from_array(array, name) for name, array in initializers],
     )

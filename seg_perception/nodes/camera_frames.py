@@ -122,6 +122,12 @@ class CameraFrames(ABC):
 
     def handle(self, job: Job) -> None:
         """Work on one frame and publish what somebody listens to."""
+        frame = self.begin(job)
+        if frame is not None:
+            self._end(job, worked=self._work(job, frame, self._parameters))
+
+    def begin(self, job: Job) -> Frame | None:
+        """Return the picture of a job; None, and all is said, if it cannot be read."""
         header = job.message.header
         self._note_stamp(header)
         try:
@@ -129,13 +135,17 @@ class CameraFrames(ABC):
         except ImageError as error:
             self._health.rejected(str(error))
             self._lost(header)
-            return
+            return None
         self._health.clear('image')
-        if not self._work(job, frame, self._parameters):
+        return frame
+
+    def _end(self, job: Job, *, worked: bool) -> None:
+        """Count a frame that became something, or was dropped because the handler closed."""
+        if not worked:
             self._health.dropped()
             return
         self._health.clear('inference')
-        self._health.output(job.arrival, self._latency(header), self._timing.stages)
+        self._health.output(job.arrival, self._latency(job.message.header), self._timing.stages)
 
     def failed(self, job: Job, error: Exception) -> None:
         """Report an error nobody foresaw in `handle`; the frame is lost, the node is not."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -111,6 +110,15 @@ class FrameHandler(CameraFrames):
 
     def _work(self, job: Job, frame: Frame, parameters: SegmentationParameters) -> bool:
         result = self._pipeline.segment(frame.pixels, frame.color)
+        return self._show(job, frame, result, parameters)
+
+    def finish(self, job: Job, frame: Frame, result: SemanticResult) -> None:
+        """Publish what a frame that was begun shows by a mask that somebody else made."""
+        self._end(job, worked=self._show(job, frame, result, self._parameters))
+
+    def _show(
+        self, job: Job, frame: Frame, result: SemanticResult, parameters: SegmentationParameters
+    ) -> bool:
         if self._closed:
             return False
         self._publish(job, frame, result, parameters)
@@ -214,41 +222,3 @@ class FrameHandler(CameraFrames):
         else:
             self._health.clear('instances')
         return self._instances.at(stamp_ns(header.stamp), p.instances_timeout)
-
-
-class CameraSet:
-    """The handlers of all cameras behind the one worker."""
-
-    def __init__(self, handlers: Sequence[FrameHandler]) -> None:
-        self._handlers = {handler.camera: handler for handler in handlers}
-
-    def __getitem__(self, camera: str) -> FrameHandler:
-        return self._handlers[camera]
-
-    @property
-    def parameters(self) -> SegmentationParameters:
-        """The parameters in force; setting them may raise what speaks against them."""
-        return next(iter(self._handlers.values())).parameters
-
-    @parameters.setter
-    def parameters(self, parameters: SegmentationParameters) -> None:
-        for handler in self._handlers.values():
-            handler.parameters = parameters
-
-    def open(self) -> None:
-        """Publish what frames become, from the next one on."""
-        for handler in self._handlers.values():
-            handler.open()
-
-    def close(self) -> None:
-        """Drop the frame in work."""
-        for handler in self._handlers.values():
-            handler.close()
-
-    def handle(self, job: CameraJob) -> None:
-        """Work on a frame of the camera that it names."""
-        self._handlers[job.camera].handle(job)
-
-    def failed(self, job: CameraJob, error: Exception) -> None:
-        """Report an error nobody foresaw."""
-        self._handlers[job.camera].failed(job, error)

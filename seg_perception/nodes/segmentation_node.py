@@ -9,8 +9,9 @@ from typing import Any
 from nav_msgs.msg import Odometry as OdometryMessage
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image, Imu
 
-from seg_perception.nodes.camera_node import CameraNode
-from seg_perception.nodes.frame_handler import CameraJob, CameraSet, FrameHandler, Parts
+from seg_perception.nodes.camera_node import WARM_UP_SIZE, CameraNode
+from seg_perception.nodes.camera_set import CameraSet
+from seg_perception.nodes.frame_handler import CameraJob, FrameHandler, Parts
 from seg_perception.nodes.grid_guard import GridGuard
 from seg_perception.nodes.ground_publisher import GroundPublisher
 from seg_perception.nodes.input_stream import InputStream
@@ -33,9 +34,8 @@ MOTION_DEPTH = 50
 class SegmentationNode(CameraNode):
     """Managed node around the pipeline, for one or several cameras.
 
-    One process, one loaded network: the cameras take turns at it. (Their pictures are not
-    batched: deployed graphs take one, and on a CPU three at once take as long as one by one.)
-    Deactivation withdraws the grid.
+    One process, one loaded network: the cameras take turns at it, or those whose pictures wait
+    go together where that is faster. Deactivation withdraws the grid.
     """
 
     NO_IMAGE = 'the grid is unknown until the camera is back'
@@ -58,8 +58,10 @@ class SegmentationNode(CameraNode):
         )
         self._pipeline = Pipeline(segmenter, segmenter.labels.with_roles(p.class_roles))
         self._load(segmenter)
-        extrinsics = self._make_extrinsics(p)
         cameras = p.cameras or ('',)
+        if segmenter.batches:
+            segmenter.warm_up_batches(*WARM_UP_SIZE, len(cameras))
+        extrinsics = self._make_extrinsics(p)
         self._outputs = SegmentationOutputs(self, cameras, with_grid=p.grid_enabled)
         self._guard = None
         if self._outputs.ground is not None:
@@ -74,7 +76,11 @@ class SegmentationNode(CameraNode):
         parts = Parts(self._pipeline, self._outputs, self._ground, extrinsics, self._health)
         instances = {name: InstanceImages() for name in cameras if p.instances}
         handlers = [FrameHandler(self, p, parts, name, instances.get(name)) for name in cameras]
-        self._handler = CameraSet(handlers) if p.cameras else handlers[0]
+        self._handler = handlers[0]
+        if p.cameras:
+            self._handler = CameraSet(
+                handlers, segmenter, self._pipeline.timing, lambda: self._worker.take_waiting()
+            )
         self._streams, self._companions = [], []
         self._of_camera: dict[InputStream, str] = {}
         for handler in handlers:

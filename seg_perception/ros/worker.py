@@ -103,6 +103,17 @@ class LatestWorker(Generic[T]):
             self._dropped += replaced
             return replaced
 
+    def take_waiting(self) -> list[T]:
+        """Return the items of other keys that wait, in turn; `fn` is to work on them, too.
+
+        Only for `fn`, in the worker's thread; what it raises is told of its own item alone.
+        """
+        with self._condition:
+            items = list(self._slots.values())
+            self._slots.clear()
+            self._done += len(items)
+            return items
+
     def stop(self, timeout: float = 5.0) -> bool:
         """Take no more items and wait for the one in work.
 

@@ -99,24 +99,35 @@ class BundleSegmenter(ABC, Generic[Result]):
             ImageError: the picture is of another shape or type.
             BundleError: the network fails or gives what the bundle does not promise.
         """
-        check_image(image, color)
-        height, width = image.shape[:2]
         start = time.perf_counter()
+        feed = self._feed(image, color)[np.newaxis]
+        converted = time.perf_counter()
+        outputs = self.session.run({self.bundle.input.name: feed})
+        inferred = time.perf_counter()
+        result = self._read(outputs, image.shape[1::-1])
+        self._note(start, converted, inferred)
+        return result
+
+    def _feed(self, image: np.ndarray, color: str) -> np.ndarray:
+        """Return a picture as the network takes it: uint8 [h, w, 3], contiguous.
+
+        Raises:
+            ImageError: it is of another shape or type.
+        """
+        check_image(image, color)
         pixels = self._fit(image)
         if color != self.bundle.input.color:
             # After the resize: the swap then costs the small picture only.
             pixels = cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB)
-        feed = np.ascontiguousarray(pixels)[np.newaxis]
-        converted = time.perf_counter()
-        outputs = self.session.run({self.bundle.input.name: feed})
-        inferred = time.perf_counter()
-        result = self._read(outputs, (width, height))
+        return np.ascontiguousarray(pixels)
+
+    def _note(self, start: float, converted: float, inferred: float) -> None:
+        """Keep how long the stages took, of these moments and now."""
         self.last_timing = {
             'convert': (converted - start) * 1e3,
             'network': (inferred - converted) * 1e3,
             'post': (time.perf_counter() - inferred) * 1e3,
         }
-        return result
 
     @abstractmethod
     def _fit(self, image: np.ndarray) -> np.ndarray:

@@ -89,8 +89,7 @@ class Pipeline:
         """
         start = time.perf_counter()
         result = self.segmenter.segment(pixels, color)
-        self.timing.measure('segment', start)
-        self.timing.stages.update(self.segmenter.last_timing)
+        self.timing.segmented(start, self.segmenter.last_timing)
         return result
 
     def project(

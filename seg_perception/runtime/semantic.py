@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import time
+from collections.abc import Sequence
 
 import cv2
 import numpy as np
@@ -11,6 +13,11 @@ from seg_perception.core.errors import BundleError
 from seg_perception.core.results import UNLABELLED, SemanticResult
 from seg_perception.runtime.bundle import Bundle
 from seg_perception.runtime.bundle_segmenter import BundleSegmenter
+
+#: Providers on which several pictures at once take less time than one by one. Two CPU cores are
+#: busy with one (`make bench-models` tells), and TensorRT builds an engine, for minutes, for each
+#: number of pictures it has not met.
+_BATCHING = ('cuda',)
 
 
 class SemanticSegmenter(BundleSegmenter[SemanticResult]):
@@ -84,6 +91,62 @@ class SemanticSegmenter(BundleSegmenter[SemanticResult]):
             rows, columns = spec.shaped_like(width, height)
         rows, columns = spec.fit(rows * self._scale, columns * self._scale)
         return columns, rows
+
+    @property
+    def takes_several(self) -> bool:
+        """Whether the network can run on several pictures at once."""
+        return self.session.inputs[0].shape[0] is None
+
+    @property
+    def batches(self) -> bool:
+        """Whether several pictures at once take less time here than one by one."""
+        return self.takes_several and self.provider in _BATCHING
+
+    def warm_up_batches(self, width: int, height: int, most: int) -> None:
+        """Run on 2, 3 .. `most` grey pictures at once: each number is a first one to a GPU.
+
+        Args:
+            width, height: in pixels, of the pictures to come.
+        """
+        grey = np.full((height, width, 3), 127, np.uint8)
+        for number in range(2, most + 1):
+            self.segment_batch([(grey, self.bundle.input.color)] * number)
+
+    def segment_batch(self, pictures: Sequence[tuple[np.ndarray, str]]) -> list[SemanticResult]:
+        """Run the network on several pictures at once; of several network sizes, on each size.
+
+        Args:
+            pictures: as for ``segment``: uint8 [H, W, 3] and the order of the channels.
+
+        Returns:
+            The results, in the pictures' order.
+
+        Raises:
+            ImageError: a picture is of another shape or type.
+            BundleError: the network takes one picture only, fails, or gives what the bundle
+                does not promise.
+        """
+        start = time.perf_counter()
+        by_size: dict[tuple[int, ...], list[tuple[int, np.ndarray]]] = {}
+        for number, picture in enumerate(pictures):
+            feed = self._feed(*picture)
+            by_size.setdefault(feed.shape, []).append((number, feed))
+        converted = time.perf_counter()
+        runs = [
+            ([number for number, _ in group], self._run_together([feed for _, feed in group]))
+            for group in by_size.values()
+        ]
+        inferred = time.perf_counter()
+        results: dict[int, SemanticResult] = {}
+        for numbers, outputs in runs:
+            for row, number in enumerate(numbers):
+                mine = {name: array[row : row + 1] for name, array in outputs.items()}
+                results[number] = self._read(mine, pictures[number][0].shape[1::-1])
+        self._note(start, converted, inferred)
+        return [results[number] for number in range(len(pictures))]
+
+    def _run_together(self, feeds: list[np.ndarray]) -> dict[str, np.ndarray]:
+        return self.session.run({self.bundle.input.name: np.stack(feeds)})
 
     def _check_outputs(self) -> None:
         for wanted in (self.bundle.output.labels, self.bundle.output.confidence):

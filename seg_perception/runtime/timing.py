@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 
@@ -16,3 +17,8 @@ class Timing:
         now = time.perf_counter()
         self.stages[stage] = (now - since) * 1e3
         return now
+
+    def segmented(self, since: float, stages: Mapping[str, float]) -> None:
+        """Note how long the network and what is around it took, in all and by stage."""
+        self.measure('segment', since)
+        self.stages.update(stages)

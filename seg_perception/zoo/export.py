@@ -105,8 +105,8 @@ class Exported:
 class DeployedNetwork(nn.Module):
     """A network with its pre- and post-processing.
 
-    Input: uint8 [1,H,W,3] RGB, H and W multiples of the architecture's.
-    Output: labels uint8 [1,H,W]; confidence uint8 [1,h,w], softmax probability times 255 at
+    Input: uint8 [N,H,W,3] RGB, H and W multiples of the architecture's.
+    Output: labels uint8 [N,H,W]; confidence uint8 [N,h,w], softmax probability times 255 at
     the resolution of the network's own logits (a softmax at full size costs as much as a third
     of the network and tells nothing that interpolating does not).
 
@@ -202,6 +202,8 @@ def export(
     payload = graph.SerializeToString()
     torch_, onnx_ = _torch_predictor(model, entry), _onnx_predictor(payload)
     difference = _difference(torch_, onnx_, pictures)
+    if form.size is None:
+        _check_batch(name, payload, onnx_, pictures[0])
     miou = None
     if form.precision == 'int8':
         miou = _check_score(name, form.score, torch_, onnx_)
@@ -227,9 +229,9 @@ def _to_onnx(
     deployed: nn.Module, multiple: int, size: tuple[int, int] | None = None
 ) -> onnx.ModelProto:
     dynamic = {
-        INPUT: {1: 'height', 2: 'width'},
-        LABELS: {1: 'height', 2: 'width'},
-        CONFIDENCE: {1: 'confidence_height', 2: 'confidence_width'},
+        INPUT: {0: 'batch', 1: 'height', 2: 'width'},
+        LABELS: {0: 'batch', 1: 'height', 2: 'width'},
+        CONFIDENCE: {0: 'batch', 1: 'confidence_height', 2: 'confidence_width'},
     }
     example = size or (4 * multiple, 5 * multiple)
     return trace(deployed, example, (LABELS, CONFIDENCE), None if size else dynamic)
@@ -241,11 +243,11 @@ def trace(
     outputs: Sequence[str],
     dynamic: Mapping[str, Mapping[int, str]] | None,
 ) -> onnx.ModelProto:
-    """Return a checked graph of a module that takes a picture, uint8 [1,H,W,3].
+    """Return a checked graph of a module that takes pictures, uint8 [N,H,W,3].
 
     Args:
         deployed: in eval mode, on the CPU.
-        size: (height, width) of the example.
+        size: (height, width) of the example, a single picture.
         outputs: names, in the module's order.
         dynamic: names of the axes of any length, by tensor and axis; None = none are.
     """
@@ -319,6 +321,19 @@ def _difference(expected: Predict, found: Predict, pictures: Sequence[np.ndarray
     """Return the share of label pixels that differ."""
     wrong = sum(int((found(picture) != expected(picture)).sum()) for picture in pictures)
     return wrong / sum(picture.shape[0] * picture.shape[1] for picture in pictures)
+
+
+def _check_batch(name: str, payload: bytes, alone: Predict, picture: np.ndarray) -> None:
+    """Raise ExportError if pictures that are run at once get other labels than one by one."""
+    pair = [picture, np.ascontiguousarray(picture[::-1, ::-1])]
+    session = onnxruntime.InferenceSession(payload, providers=['CPUExecutionProvider'])
+    together = session.run([LABELS], {INPUT: np.stack(pair)})[0]
+    wrong = np.mean(together != np.stack([alone(one) for one in pair]))
+    if wrong > MAX_DIFFERENCE:
+        raise ExportError(
+            f'{name}: of two pictures at once {100 * wrong:.2f} % of the pixels get another label '
+            f'than one by one; {100 * MAX_DIFFERENCE:.1f} % are allowed'
+        )
 
 
 def _check_score(

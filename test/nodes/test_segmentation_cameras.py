@@ -6,6 +6,7 @@ import math
 import threading
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,11 @@ import pytest
 from harness import LATCHED, RELIABLE, Bench, camera_info, free_cells, image, key, scene
 from nav_msgs.msg import OccupancyGrid
 from sensor_msgs.msg import CameraInfo, Image
+from tiny_bundle import write_tiny_bundle
 from wheels import Wheels
+
+from seg_perception.runtime import semantic
+from seg_perception.runtime.semantic import SemanticSegmenter
 
 NAMES = ('front', 'rear')
 #: Behind the robot, the same mounting turned round; the grid covers both sides.
@@ -220,3 +225,113 @@ def test_only_the_cameras_that_somebody_listens_to_are_subscribed(make_bench: Ca
     bench.peer.leave('segmentation_node/drivable_grid')
     bench.until(lambda: not cameras.image['rear'].get_subscription_count(), 'it to be left')
     assert cameras.image['front'].get_subscription_count() == 1
+
+
+@pytest.fixture
+def batching(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> tuple[str, list[int]]:
+    """A network on which several pictures at once are faster, and how many it ran on."""
+    numbers: list[int] = []
+    segment_batch = SemanticSegmenter.segment_batch
+
+    def watched(self: SemanticSegmenter, pictures: Any) -> Any:
+        numbers.append(len(pictures))
+        return segment_batch(self, pictures)
+
+    monkeypatch.setattr(semantic, '_BATCHING', ('cpu', 'openvino'))
+    monkeypatch.setattr(SemanticSegmenter, 'segment_batch', watched)
+    return str(write_tiny_bundle(tmp_path / 'several', pictures=None)), numbers
+
+
+class Held:
+    """Keeps a worker busy, so that pictures of all cameras wait."""
+
+    def __init__(self, bench: Bench) -> None:
+        self._bench = bench
+        self.go = threading.Event()
+        self._segmenter = bench.node._pipeline.segmenter
+        self._segment = self._segmenter.segment
+        self._segmenter.segment = self._wait
+
+    def _wait(self, *arguments: Any) -> Any:
+        assert self.go.wait(10)
+        return self._segment(*arguments)
+
+    def fill(self, cameras: Cameras) -> list[Image]:
+        """Send a picture that is in work, then one of each camera that waits."""
+        worker = self._bench.node._worker
+        cameras.send('front')
+        self._bench.until(lambda: worker.busy, 'the first to be in work')
+        waiting = [cameras.send(name) for name in NAMES]
+        self._bench.until(lambda: len(worker._slots) == len(NAMES), 'both to wait')
+        return waiting
+
+
+def test_pictures_that_wait_go_together_where_that_is_faster(
+    make_bench: Callable, batching: tuple[str, list[int]]
+) -> None:
+    bundle, numbers = batching
+    bench, cameras = make_bench(bundle)
+    assert numbers == [2], 'warmed up on as many as there are cameras'
+    masks = {n: bench.peer.listen(f'segmentation_node/{n}/mask', Image) for n in NAMES}
+    grids = bench.peer.listen_grids()
+    cameras.make['rear'] = lambda frame: image(np.ascontiguousarray(scene()[:, ::-1]), frame=frame)
+    cameras.connected()
+    held = Held(bench)
+    held.fill(cameras)
+    held.go.set()
+    bench.until(lambda: len(masks['front']) == 2 and masks['rear'], 'all three masks')
+    assert numbers == [2, 2]
+    assert masks['front'][0].data == masks['front'][1].data, 'the same alone and together'
+    assert masks['rear'][0].header.frame_id == 'rear_optical'
+    mirrored = np.array(masks['rear'][0].data).reshape(90, 160)[:, ::-1]
+    assert np.array_equal(mirrored, np.array(masks['front'][0].data).reshape(90, 160))
+    bench.until(lambda: grids and min(sides(grids[-1])) > 500, 'a grid of both')
+    bench.until(
+        lambda: bench.peer.diagnostics()[2].get('frames published') == '3', 'three to count'
+    )
+
+
+def test_one_bad_picture_does_not_cost_the_others_theirs(
+    make_bench: Callable, batching: tuple[str, list[int]]
+) -> None:
+    bench, cameras = make_bench(batching[0])
+    masks = {n: bench.peer.listen(f'segmentation_node/{n}/mask', Image) for n in NAMES}
+    cameras.connected()
+    held = Held(bench)
+
+    def broken(frame: str) -> Image:
+        message = image(frame=frame)
+        message.encoding = 'yuv9'
+        return message
+
+    cameras.make['rear'] = broken
+    held.fill(cameras)
+    held.go.set()
+    bench.until(lambda: len(masks['front']) == 2, 'the masks of the good one')
+    bench.until(lambda: 'yuv9' in bench.peer.diagnostics()[1], 'the bad one to be told')
+    assert not masks['rear']
+
+
+def test_a_failure_on_several_is_told_of_each(
+    make_bench: Callable, batching: tuple[str, list[int]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench, cameras = make_bench(batching[0])
+    masks = {n: bench.peer.listen(f'segmentation_node/{n}/mask', Image) for n in NAMES}
+    grids = bench.peer.listen_grids()
+    cameras.connected()
+    held = Held(bench)
+
+    def fails(self: SemanticSegmenter, pictures: Any) -> Any:
+        raise RuntimeError('out of memory')
+
+    with monkeypatch.context() as broken:
+        broken.setattr(SemanticSegmenter, 'segment_batch', fails)
+        held.fill(cameras)
+        held.go.set()
+        bench.until(
+            lambda: bench.peer.diagnostics()[1].count('out of memory') == 2, 'both to be told'
+        )
+        bench.until(lambda: grids and free_cells(grids[-1]) == 0, 'the grid to be unknown')
+    cameras.start()
+    bench.until(lambda: all(masks.values()), 'masks of both again')
+    bench.until(lambda: bench.peer.diagnostics()[0] == 0, 'diagnostics to be well')

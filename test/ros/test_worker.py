@@ -70,6 +70,27 @@ def test_senders_take_turns_and_each_has_its_newest(worker, gate):
     assert worker.dropped == 2 + 19
 
 
+def test_work_may_take_what_waits_along():
+    seen = []
+    first = threading.Event()
+
+    def work(item):
+        assert first.wait(5)
+        seen.append([item, *worker.take_waiting()])
+
+    worker = LatestWorker(work, 'test')
+    worker.start()
+    worker.submit('a0', 'a')
+    assert wait_until(lambda: worker.busy)
+    for item in ('b0', 'a1', 'c0', 'b1'):
+        worker.submit(item, item[0])
+    first.set()
+    assert worker.wait_idle(5)
+    worker.stop()
+    assert seen == [['a0', 'b1', 'a1', 'c0']]
+    assert (worker.done, worker.dropped) == (4, 1)
+
+
 def test_stop_drops_what_waits_and_finishes_what_runs(worker, gate):
     worker.submit('runs')
     assert gate.started.acquire(timeout=5)

@@ -324,3 +324,55 @@ def test_no_confidence_output(tmp_path):
     changes = {'output': {'labels': 'labels', 'confidence': None}}
     result = segmenter(write_tiny_bundle(tmp_path / 'a', changes=changes)).segment(street())
     assert (result.confidence == 255).all()
+
+
+# --- several pictures at once -----------------------------------------------------------------
+
+
+def views():
+    """Pictures of one network size, in both colour orders."""
+    mirrored = np.ascontiguousarray(street()[:, ::-1])
+    return [(street(), 'rgb'), (mirrored, 'rgb'), (street(1080, 1920)[..., ::-1], 'bgr')]
+
+
+@pytest.mark.parametrize('provider', ENGINES)
+def test_several_pictures_give_what_each_gives_alone(tmp_path, provider):
+    model = segmenter(write_tiny_bundle(tmp_path / 'a', pictures=None), provider=provider)
+    assert model.takes_several
+    assert not model.batches, 'a processor is busy with one'
+    alone = [model.segment(*picture) for picture in views()]
+    together = model.segment_batch(views())
+    assert set(model.last_timing) == {'convert', 'network', 'post'}
+    for one, other in zip(alone, together, strict=True):
+        assert np.array_equal(one.labels, other.labels)
+        assert np.array_equal(one.confidence, other.confidence)
+        assert one.image_size == other.image_size
+    check_street(together[2])
+
+
+def test_pictures_of_several_shapes_keep_their_order(tmp_path):
+    spec = {'name': 'image', 'color': 'rgb', 'size': None, 'default_size': [60, 80]}
+    folder = write_tiny_bundle(
+        tmp_path / 'a', size=('h', 'w'), pictures=None, changes={'input': spec}
+    )
+    model = segmenter(folder)
+    pictures = [(street(*size), 'rgb') for size in ((480, 640), (640, 480), (960, 1280))]
+    results = model.segment_batch(pictures)
+    assert [result.image_size for result in results] == [(640, 480), (480, 640), (1280, 960)]
+    assert [result.size for result in results] == [(80, 60), (60, 80), (80, 60)]
+    for result in results:
+        check_street(result)
+    model.warm_up_batches(640, 480, 3)
+
+
+def test_a_network_of_one_picture_says_so(tiny):
+    model = segmenter(tiny)
+    assert not model.takes_several
+    with pytest.raises(BundleError, match=r'it was given uint8 \[3, 90, 160, 3\]'):
+        model.segment_batch(views())
+
+
+def test_a_bad_picture_among_several(tmp_path):
+    model = segmenter(write_tiny_bundle(tmp_path / 'a', pictures=None))
+    with pytest.raises(ImageError, match='float32'):
+        model.segment_batch([*views(), (street().astype(np.float32), 'rgb')])

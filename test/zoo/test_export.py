@@ -73,6 +73,35 @@ def test_the_graph_agrees_with_torch_at_several_sizes(model, exported):
         assert np.abs(confidence - probability).max() < 1.5
 
 
+def test_several_pictures_at_once_get_the_labels_of_each_alone(exported, tmp_path):
+    written = write(tmp_path / 'mine', exported)
+    segmenter = SemanticSegmenter(Bundle.load(written.root), 'cpu')
+    assert segmenter.takes_several
+    several = [
+        (one, 'rgb') for one in (*pictures((120, 180), (64, 96)), np.zeros((64, 96, 3), 'u1'))
+    ]
+    for (image, color), together in zip(several, segmenter.segment_batch(several), strict=True):
+        alone = segmenter.segment(image, color)
+        assert np.mean(alone.labels != together.labels) < 0.005
+
+
+def test_a_graph_that_mixes_pictures_is_refused(model, monkeypatch):
+    deploy = export.deploy
+
+    class Mixing(torch.nn.Module):
+        def __init__(self, network):
+            super().__init__()
+            self.network = network
+
+        def forward(self, image):
+            labels, confidence = self.network(image)
+            return labels[:1].expand_as(labels), confidence
+
+    monkeypatch.setattr(export, 'deploy', lambda *args: Mixing(deploy(*args)))
+    with pytest.raises(ExportError, match='two pictures at once'):
+        export.export(model, NAME, CAMVID.names, pictures((96, 128)))
+
+
 def test_the_graph_names_its_classes(exported):
     graph = onnx.load_from_string(exported.model)
     found = {entry.key: entry.value for entry in graph.metadata_props}
