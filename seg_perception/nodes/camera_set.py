@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Sequence
 
 from seg_perception.nodes.frame_handler import CameraJob, FrameHandler
+from seg_perception.ros.images import Frame
 from seg_perception.ros.parameters import SegmentationParameters
 from seg_perception.runtime.semantic import SemanticSegmenter
 from seg_perception.runtime.timing import Timing
@@ -68,7 +69,7 @@ class CameraSet:
             self._handlers[job.camera].handle(job)
 
     def _handle_together(self, jobs: list[CameraJob]) -> None:
-        frames = [(job, self._handlers[job.camera].begin(job)) for job in jobs]
+        frames = [(job, self._begin(job)) for job in jobs]
         begun = [(job, frame) for job, frame in frames if frame is not None]
         start = time.perf_counter()
         try:
@@ -83,6 +84,13 @@ class CameraSet:
                 self._handlers[job.camera].finish(job, frame, result)
             except Exception as error:  # the worker would tell it of the first camera
                 self.failed(job, error)
+
+    def _begin(self, job: CameraJob) -> Frame | None:
+        try:
+            return self._handlers[job.camera].begin(job)
+        except Exception as error:
+            self.failed(job, error)
+            return None
 
     def failed(self, job: CameraJob, error: Exception) -> None:
         """Report an error nobody foresaw."""

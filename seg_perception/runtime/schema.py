@@ -43,7 +43,7 @@ _OUTPUTS = {
 
 @dataclass(frozen=True)
 class InputSpec:
-    """What the network takes: uint8 [1, height, width, 3].
+    """What the network takes: uint8 [1, height, width, 3]; semantic ones may take several at once.
 
     Attributes:
         name: of the tensor.
