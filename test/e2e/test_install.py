@@ -107,9 +107,10 @@ def test_colcon_build(workspace: Path, arguments: list[str]) -> None:
         assert share_as_seen(environment) == workspace / 'src' / NAME
     else:
         assert share_as_seen(environment) == prefix / 'share' / NAME
-    executable = prefix / 'lib' / NAME / 'segmentation_node'
-    run_executable(executable, environment, workspace / 'node.log')
-    for other in ('instance_node', 'panoptic_node', 'image_source_node'):
+    # In a new place the segmentation node compiles for half a minute: once is enough.
+    node = 'instance_node' if arguments else 'segmentation_node'
+    run_executable(prefix / 'lib' / NAME / node, environment, workspace / 'node.log')
+    for other in ('segmentation_node', 'instance_node', 'panoptic_node', 'image_source_node'):
         assert os.access(prefix / 'lib' / NAME / other, os.X_OK), f'no executable {other}'
 
 
@@ -124,6 +125,6 @@ def test_pip_install(workspace: Path) -> None:
     check_share(prefix)
     environment = prefix_environment(prefix)
     assert share_as_seen(environment) == prefix / 'share' / NAME
-    executable = prefix / 'lib' / NAME / 'segmentation_node'
+    executable = prefix / 'lib' / NAME / 'instance_node'
     run_executable(executable, environment, workspace / 'node.log')
     assert os.access(prefix / 'bin' / 'seg-perception', os.X_OK)
