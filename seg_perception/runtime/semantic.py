@@ -14,9 +14,9 @@ from seg_perception.core.results import UNLABELLED, SemanticResult
 from seg_perception.runtime.bundle import Bundle
 from seg_perception.runtime.bundle_segmenter import BundleSegmenter
 
-#: Providers on which several pictures at once take less time than one by one. Two CPU cores are
-#: busy with one (`make bench-models` tells), and TensorRT builds an engine, for minutes, for each
-#: number of pictures it has not met.
+#: Providers on which several pictures at once take clearly less time than one by one. A CPU gains
+#: some hundredths (`make bench-models` tells), for which every picture would wait for all, and
+#: TensorRT builds an engine, for minutes, for each number of pictures it has not met.
 _BATCHING = ('cuda',)
 
 

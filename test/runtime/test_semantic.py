@@ -339,7 +339,7 @@ def views():
 def test_several_pictures_give_what_each_gives_alone(tmp_path, provider):
     model = segmenter(write_tiny_bundle(tmp_path / 'a', pictures=None), provider=provider)
     assert model.takes_several
-    assert not model.batches, 'a processor is busy with one'
+    assert not model.batches, 'a processor hardly gains'
     alone = [model.segment(*picture) for picture in views()]
     together = model.segment_batch(views())
     assert set(model.last_timing) == {'convert', 'network', 'post'}
