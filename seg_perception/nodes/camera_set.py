@@ -19,7 +19,7 @@ class CameraSet:
         handlers: one a camera.
         segmenter: the network that they share.
         timing: of the frames.
-        waiting: takes the frames of other cameras that wait.
+        waiting: takes all frames that wait from the worker.
     """
 
     def __init__(

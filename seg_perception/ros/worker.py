@@ -104,7 +104,7 @@ class LatestWorker(Generic[T]):
             return replaced
 
     def take_waiting(self) -> list[T]:
-        """Return the items of other keys that wait, in turn; `fn` is to work on them, too.
+        """Return all items that wait, in turn; `fn` is to work on them, too.
 
         Only for `fn`, in the worker's thread; what it raises is told of its own item alone.
         """
