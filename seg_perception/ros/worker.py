@@ -42,6 +42,7 @@ class LatestWorker(Generic[T]):
         self._busy_since: float | None = None
         self._dropped = 0
         self._done = 0
+        self._along = 0  # items that the one in work took along
 
     @property
     def dropped(self) -> int:
@@ -111,7 +112,7 @@ class LatestWorker(Generic[T]):
         with self._condition:
             items = list(self._slots.values())
             self._slots.clear()
-            self._done += len(items)
+            self._along = len(items)
             return items
 
     def stop(self, timeout: float = 5.0) -> bool:
@@ -155,7 +156,8 @@ class LatestWorker(Generic[T]):
                 del item  # a 720p picture must not stay alive until the next one comes
                 with self._condition:
                     self._busy_since = None
-                    self._done += 1
+                    self._done += 1 + self._along
+                    self._along = 0
                     self._condition.notify_all()
 
     def _work(self, item: T) -> None:

@@ -127,26 +127,24 @@ class SemanticSegmenter(BundleSegmenter[SemanticResult]):
                 does not promise.
         """
         start = time.perf_counter()
-        by_size: dict[tuple[int, ...], list[tuple[int, np.ndarray]]] = {}
-        for number, picture in enumerate(pictures):
-            feed = self._feed(*picture)
-            by_size.setdefault(feed.shape, []).append((number, feed))
+        feeds = [self._feed(*picture) for picture in pictures]
+        by_size: dict[tuple[int, ...], list[int]] = {}
+        for number, feed in enumerate(feeds):
+            by_size.setdefault(feed.shape, []).append(number)
         converted = time.perf_counter()
+        name = self.bundle.input.name
         runs = [
-            ([number for number, _ in group], self._run_together([feed for _, feed in group]))
-            for group in by_size.values()
+            (numbers, self.session.run({name: np.stack([feeds[number] for number in numbers])}))
+            for numbers in by_size.values()
         ]
         inferred = time.perf_counter()
         results: dict[int, SemanticResult] = {}
         for numbers, outputs in runs:
             for row, number in enumerate(numbers):
-                mine = {name: array[row : row + 1] for name, array in outputs.items()}
+                mine = {output: array[row : row + 1] for output, array in outputs.items()}
                 results[number] = self._read(mine, pictures[number][0].shape[1::-1])
         self._note(start, converted, inferred)
         return [results[number] for number in range(len(pictures))]
-
-    def _run_together(self, feeds: list[np.ndarray]) -> dict[str, np.ndarray]:
-        return self.session.run({self.bundle.input.name: np.stack(feeds)})
 
     def _check_outputs(self) -> None:
         for wanted in (self.bundle.output.labels, self.bundle.output.confidence):

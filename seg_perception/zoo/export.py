@@ -200,10 +200,11 @@ def export(
         graph = to_half(graph, ends)
     _annotate(graph, class_names, ends[0])
     payload = graph.SerializeToString()
-    torch_, onnx_ = _torch_predictor(model, entry), _onnx_predictor(payload)
+    session = onnxruntime.InferenceSession(payload, providers=['CPUExecutionProvider'])
+    torch_, onnx_ = _torch_predictor(model, entry), _onnx_predictor(session)
     difference = _difference(torch_, onnx_, pictures)
     if form.size is None:
-        _check_batch(name, payload, onnx_, pictures[0])
+        _check_batch(name, session, onnx_, pictures[0])
     miou = None
     if form.precision == 'int8':
         miou = _check_score(name, form.score, torch_, onnx_)
@@ -308,9 +309,7 @@ def _torch_predictor(model: nn.Module, entry: Architecture) -> Predict:
     return predict
 
 
-def _onnx_predictor(payload: bytes) -> Predict:
-    session = onnxruntime.InferenceSession(payload, providers=['CPUExecutionProvider'])
-
+def _onnx_predictor(session: onnxruntime.InferenceSession) -> Predict:
     def predict(picture: np.ndarray) -> np.ndarray:
         return session.run([LABELS], {INPUT: picture[None]})[0][0]
 
@@ -323,10 +322,11 @@ def _difference(expected: Predict, found: Predict, pictures: Sequence[np.ndarray
     return wrong / sum(picture.shape[0] * picture.shape[1] for picture in pictures)
 
 
-def _check_batch(name: str, payload: bytes, alone: Predict, picture: np.ndarray) -> None:
+def _check_batch(
+    name: str, session: onnxruntime.InferenceSession, alone: Predict, picture: np.ndarray
+) -> None:
     """Raise ExportError if pictures that are run at once get other labels than one by one."""
     pair = [picture, np.ascontiguousarray(picture[::-1, ::-1])]
-    session = onnxruntime.InferenceSession(payload, providers=['CPUExecutionProvider'])
     together = session.run([LABELS], {INPUT: np.stack(pair)})[0]
     wrong = np.mean(together != np.stack([alone(one) for one in pair]))
     if wrong > MAX_DIFFERENCE:
