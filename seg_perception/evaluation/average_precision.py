@@ -128,6 +128,14 @@ class ObjectEntries:
         """Return how many objects of a class the truth has; groups do not count."""
         return sum(e['category_id'] == label + 1 and not e['iscrowd'] for e in self.truth)
 
+    def picture(self, index: int) -> ObjectEntries:
+        """Return the entries of one picture."""
+        one = ObjectEntries()
+        one.sizes.append(self.sizes[index])
+        for mine, all_ in ((one.truth, self.truth), (one.found, self.found)):
+            mine += [{**e, 'image_id': 0} for e in all_ if e['image_id'] == index]
+        return one
+
     def precision(self, kind: str, names: Sequence[str]) -> AveragePrecision:
         """Return the figures of boxes (``bbox``) or masks (``segm``).
 

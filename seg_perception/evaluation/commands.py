@@ -6,7 +6,6 @@ import argparse
 import dataclasses
 import json
 import math
-import os
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,7 +15,9 @@ import yaml
 
 from seg_perception.core.arguments import height_width
 from seg_perception.core.errors import DatasetError, ParameterError
+from seg_perception.core.files import write_whole
 from seg_perception.evaluation.distributed import Outcome, RayExecutor, evaluate_in_parts
+from seg_perception.evaluation.failures import mask_sheet
 from seg_perception.evaluation.job import CHECKPOINTS, DATASETS, Job
 from seg_perception.evaluation.object_commands import (
     DATASET,
@@ -26,6 +27,7 @@ from seg_perception.evaluation.object_commands import (
     run_objects,
 )
 from seg_perception.evaluation.semantic import Evaluation, evaluate_each
+from seg_perception.evaluation.sheet import check_suffix, save_sheet
 from seg_perception.evaluation.strategies import Strategies, Tiles, Views, comparison, gains
 from seg_perception.runtime.bundle import DESCRIPTION, Bundle
 from seg_perception.runtime.engine import PRECISIONS
@@ -78,6 +80,13 @@ def add_commands(subparsers: Any) -> None:
         'cores of this one (local); what cannot be scored is listed, and the rest goes on',
     )
     add('--record', metavar='NAME', help='keep the figures in model.yaml as dataset NAME')
+    add(
+        '--failures',
+        type=Path,
+        metavar='FILE',
+        help='draw the pictures that score least into this .jpg or .png, with truth and errors',
+    )
+    add('--show', type=int, default=6, metavar='N', help='how many of them; default 6')
     add_options(add)
     parser.set_defaults(run=run_evaluate)
 
@@ -87,6 +96,10 @@ def run_evaluate(args: argparse.Namespace) -> int:
     check_options(args)
     if args.record and args.model.endswith(CHECKPOINTS):
         raise ParameterError('--record writes into a model.yaml; a checkpoint has none')
+    if args.show < 1:
+        raise ParameterError(f'--show must be 1 at least, got {args.show}')
+    if args.failures:
+        check_suffix(args.failures)
     if args.task != 'semantic':
         return _run_objects(args)
     strategies = Strategies(args.tta, args.tile)
@@ -122,6 +135,10 @@ def run_evaluate(args: argparse.Namespace) -> int:
         _write(args.json, json.dumps(_finite(report), indent=2) + '\n')
     if args.record:
         record(Bundle.find(args.model), evaluation, args.record, _command(args))
+    if args.failures:
+        segmenters, data, classes = job.open()
+        sheet = mask_sheet(segmenters[0], data, classes, evaluation.per_picture, args.show)
+        save_sheet(args.failures, sheet)
     return 1 if outcome.failures else 0
 
 
@@ -235,12 +252,8 @@ def _finite(value: Any) -> Any:
 
 
 def _write(path: Path, text: str) -> None:
-    """Write beside, then rename."""
-    beside = path.with_name(f'.{path.name}.partial')
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        beside.write_text(text, encoding='utf-8')
-        os.replace(beside, path)
+        write_whole(path, text.encode())
     except OSError as error:
-        beside.unlink(missing_ok=True)
         raise DatasetError(f'cannot write {path}: {error.strerror}') from error

@@ -40,6 +40,7 @@ class InstanceEvaluation:
         images, detections: pictures seen, objects found in them.
         provider: what ran the network.
         network_ms, seconds_per_image: medians, the network's and that of the whole ``segment``.
+        entries: what the figures were made from.
     """
 
     box: AveragePrecision
@@ -50,6 +51,7 @@ class InstanceEvaluation:
     provider: str
     network_ms: float
     seconds_per_image: float
+    entries: ObjectEntries
 
 
 def evaluate_instances(finder: InstanceFinder, data: CocoDataset) -> InstanceEvaluation:
@@ -92,4 +94,5 @@ def evaluate_instances(finder: InstanceFinder, data: CocoDataset) -> InstanceEva
         finder.provider,
         statistics.median(network_ms),
         statistics.median(seconds),
+        entries,
     )

@@ -10,6 +10,7 @@ from seg_perception.core.errors import ParameterError
 from seg_perception.core.labels import LabelSet
 from seg_perception.core.panoptic import FusionRules, Quality
 from seg_perception.evaluation.coco import CocoDataset
+from seg_perception.evaluation.failures import object_sheet
 from seg_perception.evaluation.instances import (
     AveragePrecision,
     InstanceEvaluation,
@@ -22,6 +23,7 @@ from seg_perception.evaluation.panoptic import (
     PanopticTruth,
     evaluate_panoptic,
 )
+from seg_perception.evaluation.sheet import save_sheet
 from seg_perception.runtime.bundle import Bundle
 from seg_perception.runtime.instance import InstanceSegmenter
 
@@ -76,6 +78,8 @@ def check_options(args: argparse.Namespace) -> None:
             f'{"objects are" if objects else "label maps are not"} read from --dataset {DATASET}'
         )
     unfit = [key for key in _SEMANTIC if getattr(args, key)] if objects else []
+    if args.task == 'panoptic' and args.failures:
+        unfit.append('failures')
     if args.task != 'panoptic':
         unfit += [key for key in ('instances', 'same_classes') if getattr(args, key)]
     if unfit:
@@ -118,6 +122,8 @@ def _run_instance(args: argparse.Namespace) -> tuple[str, dict[str, Any], dict[s
     finder = open_finder(args.model, args)
     data = _objects(args, finder.labels)
     found = evaluate_instances(finder, data)
+    if args.failures:
+        save_sheet(args.failures, object_sheet(finder, data, found.entries, args.show))
     report = {
         **_head(args),
         'images': found.images,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import cv2
@@ -39,6 +39,7 @@ class Evaluation:
         boundary: boundary IoU over all pictures.
         seconds_per_image: median time of a whole segmentation, from the decoded picture to
             the mask.
+        per_picture: mIoU of each picture alone by its index; NaN where all of it is void.
     """
 
     scores: SegmentationScores
@@ -49,6 +50,7 @@ class Evaluation:
     network_ms: float
     boundary: BoundaryScores
     seconds_per_image: float
+    per_picture: Mapping[int, float]
 
 
 def evaluate(
@@ -122,9 +124,17 @@ def count_picture(
         start = time.perf_counter()
         labels = segmenter.segment(image, 'rgb').labels
         seconds = time.perf_counter() - start
-        if classes:
-            labels = cv2.LUT(labels, classes.table)
-        tally.add(truth, labels, seconds, segmenter.last_timing['network'])
+        labels = as_truth(labels, truth.shape, classes)
+        tally.add(index, truth, labels, seconds, segmenter.last_timing['network'])
+
+
+def as_truth(labels: np.ndarray, shape: tuple[int, ...], classes: ClassMap | None) -> np.ndarray:
+    """Return a mask, uint8 [h,w] of a model's classes, in the truth's classes and size."""
+    if classes:
+        labels = cv2.LUT(labels, classes.table)
+    if labels.shape != shape:
+        labels = cv2.resize(labels, shape[::-1], interpolation=cv2.INTER_NEAREST_EXACT)
+    return labels
 
 
 class Tally:
@@ -144,14 +154,21 @@ class Tally:
         self.boundary = BoundaryIou(len(labels))
         self.network_ms: list[float] = []
         self.seconds: list[float] = []
+        self.per_picture: dict[int, float] = {}
 
     def add(
-        self, truth: np.ndarray, labels: np.ndarray, seconds: float, network_ms: float
+        self,
+        index: int,
+        truth: np.ndarray,
+        labels: np.ndarray,
+        seconds: float,
+        network_ms: float,
     ) -> None:
-        """Count a picture: uint8 [H,W] truth, uint8 [h,w] labels of any size."""
-        if labels.shape != truth.shape:
-            labels = cv2.resize(labels, truth.shape[::-1], interpolation=cv2.INTER_NEAREST_EXACT)
-        self.matrix.update(truth, labels)
+        """Count picture ``index``: truth and labels, uint8 [H,W]."""
+        picture = ConfusionMatrix(len(self.labels))
+        picture.update(truth, labels)
+        self.per_picture[index] = picture.compute().miou
+        self.matrix.merge(picture)
         self.boundary.update(truth, labels)
         self.seconds.append(seconds)
         self.network_ms.append(network_ms)
@@ -161,6 +178,7 @@ class Tally:
         self.matrix.merge(other.matrix)
         self.boundary.merge(other.boundary)
         self.seconds += other.seconds
+        self.per_picture |= other.per_picture
         self.network_ms += other.network_ms
 
     def evaluation(self) -> Evaluation:
@@ -185,4 +203,5 @@ class Tally:
             network_ms=statistics.median(self.network_ms),
             boundary=self.boundary.compute(),
             seconds_per_image=statistics.median(self.seconds),
+            per_picture=self.per_picture,
         )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
 import shutil
 import sys
 import time
@@ -17,6 +16,7 @@ import numpy as np
 
 from seg_perception import __version__
 from seg_perception.core.errors import ParameterError, SourceError
+from seg_perception.core.files import write_whole
 from seg_perception.core.labels import LabelSet
 from seg_perception.core.results import SemanticResult
 from seg_perception.evaluation.temporal import Motion, small_grey
@@ -79,9 +79,7 @@ def replay_bag(
 
 def write_json(path: Path, content: Any) -> None:
     """Write beside, then rename."""
-    beside = path.with_name(f'.{path.name}.partial')
-    beside.write_text(json.dumps(content, indent=1) + '\n', encoding='utf-8')
-    os.replace(beside, path)
+    write_whole(path, f'{json.dumps(content, indent=1)}\n'.encode())
 
 
 def _asked(options: ReplayOptions, bag: Path) -> dict[str, Any]:

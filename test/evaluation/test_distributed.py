@@ -66,6 +66,8 @@ def test_parts_add_up_exactly(job):
     assert outcome.failures == []
     assert [figures(e) for e in outcome.evaluations] == [figures(e) for e in whole]
     assert outcome.evaluations[0].images == 9
+    assert outcome.evaluations[0].per_picture == whole[0].per_picture
+    assert sorted(whole[0].per_picture) == list(range(9))
 
 
 def test_what_cannot_be_scored_is_listed(job):

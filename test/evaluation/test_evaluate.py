@@ -95,6 +95,32 @@ def test_a_split_that_is_not_there(bundle, data):
         run('--model', bundle, '--dataset', 'folder', '--root', data, '--split', 'test')
 
 
+def test_the_pictures_it_does_worst_on(bundle, data, tmp_path):
+    arguments = ['--model', bundle, '--dataset', 'folder', '--root', data, '--split', 'val']
+    out = tmp_path / 'out' / 'failures.jpg'
+    assert run(*arguments, '--failures', out, '--show', 1) == 0
+    one = cv2.imread(str(out))
+    run(*arguments, '--failures', out)
+    two = cv2.imread(str(out))
+    assert two.shape[0] > one.shape[0], 'a row more: there are two pictures'
+    # Red (BGR) where the truth is another: on the first row alone.
+    wrong = (two[..., 2] > 180) & (two[..., 0] < 90) & (two[..., 1] < 90)
+    rows = np.flatnonzero(wrong[:, -300:].any(1))
+    assert rows.size
+    assert rows.max() < one.shape[0]
+
+
+def test_sheets_that_are_not_drawn(bundle, data, tmp_path):
+    arguments = ['--model', bundle, '--dataset', 'folder', '--root', data, '--split', 'val']
+    with pytest.raises(DatasetError, match=r'\.png'):
+        run(*arguments, '--failures', tmp_path / 'sheet.txt')
+    with pytest.raises(ParameterError, match='--show must be 1'):
+        run(*arguments, '--failures', tmp_path / 'sheet.png', '--show', 0)
+    objects = ['--task', 'panoptic', '--instances', 'x', '--dataset', 'coco', '--root', data]
+    with pytest.raises(ParameterError, match='no use for --failures'):
+        run('--model', bundle, *objects, '--split', 'val', '--failures', 'sheet.png')
+
+
 @pytest.fixture
 def stripes(tmp_path):
     """A picture of road and wall in turns, a pixel each, twice the size of the network's."""
