@@ -27,6 +27,26 @@ def model():
     return network
 
 
+def test_an_untrained_network_hands_its_input_on():
+    """One small deviation for all weights, and the depthwise halves pass next to nothing."""
+    torch.manual_seed(0)
+    network = build('segformer_b0', 11).eval()
+    shares = []
+
+    def share(module, inputs, output):
+        shares.append(float(output.std() / inputs[0].std()))
+
+    for name, module in network.named_modules():
+        if name.endswith('dwconv.dwconv'):
+            assert float(module.weight.detach().std()) == pytest.approx((2 / 9) ** 0.5, rel=0.1)
+            module.register_forward_hook(share)
+    with torch.inference_mode():
+        logits = network(torch.randn(2, 3, 64, 96))
+    assert len(shares) == 8
+    assert all(0.5 < value < 3 for value in shares)
+    assert 0 < logits.softmax(1).amax() < 0.5, 'no class is likely before anything is learnt'
+
+
 @pytest.mark.parametrize('size', [(64, 96), (96, 160)])
 def test_the_folded_head_is_exact(model, size):
     pixels = torch.randn(2, 3, *size)
