@@ -27,9 +27,23 @@ _NAMED = 3
 
 
 def worst(scores: Mapping[int, float], count: int) -> list[int]:
-    """Return the pictures with the lowest scores, the lowest first; NaN is no score."""
+    """Return pictures with low scores, the lowest first; NaN is no score.
+
+    Many data sets are cut from videos, where neighbours look alike: of pictures that are closer
+    than a quarter of the distance at which ``count`` of them would be spread over all, only the
+    worst is taken.
+
+    Args:
+        scores: of the pictures by index.
+        count: pictures at most.
+    """
+    apart = len(scores) // (4 * count)
     known = [index for index, score in scores.items() if not math.isnan(score)]
-    return sorted(known, key=lambda index: (scores[index], index))[:count]
+    chosen: list[int] = []
+    for index in sorted(known, key=lambda index: (scores[index], index)):
+        if all(abs(index - other) >= apart for other in chosen):
+            chosen.append(index)
+    return chosen[:count]
 
 
 def mask_sheet(

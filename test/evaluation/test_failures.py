@@ -27,6 +27,12 @@ def test_the_worst_come_first_and_what_has_no_score_never():
     assert worst(scores, 9) == [2, 0, 3, 4]
 
 
+def test_neighbours_of_a_video_are_shown_once():
+    scores = {index: 0.5 for index in range(80)} | {40: 0.1, 41: 0.2, 43: 0.2, 45: 0.3, 7: 0.4}
+    assert worst(scores, 4) == [40, 45, 7, 0]
+    assert worst({index: float('nan') for index in range(80)}, 4) == []
+
+
 @pytest.fixture
 def data(tmp_path):
     """Three pictures that the tiny model gets right; truth is another in a corner of the last."""
