@@ -28,7 +28,7 @@ def test_the_worst_come_first_and_what_has_no_score_never():
 
 
 def test_neighbours_of_a_video_are_shown_once():
-    scores = {index: 0.5 for index in range(80)} | {40: 0.1, 41: 0.2, 43: 0.2, 45: 0.3, 7: 0.4}
+    scores = dict.fromkeys(range(80), 0.5) | {40: 0.1, 41: 0.2, 43: 0.2, 45: 0.3, 7: 0.4}
     assert worst(scores, 4) == [40, 45, 7, 0]
     assert worst({index: float('nan') for index in range(80)}, 4) == []
 
