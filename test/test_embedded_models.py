@@ -1,11 +1,11 @@
 """The bundles in models/: whole, described, and as good as their descriptions say."""
 
 import re
+from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
-from conftest import ROOT
 
 from seg_perception.core.labels import LabelSet
 from seg_perception.evaluation.layouts import open_dataset
@@ -14,6 +14,7 @@ from seg_perception.runtime.bundle import Bundle
 from seg_perception.runtime.instance import InstanceSegmenter
 from seg_perception.runtime.semantic import SemanticSegmenter
 
+ROOT = Path(__file__).resolve().parents[1]
 FOLDERS = sorted(path.parent for path in (ROOT / 'models').glob('*/model.yaml'))
 BUNDLES = [Bundle.load(folder) for folder in FOLDERS]
 SEMANTIC = [bundle for bundle in BUNDLES if bundle.task == 'semantic']
