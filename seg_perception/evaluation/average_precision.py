@@ -128,13 +128,16 @@ class ObjectEntries:
         """Return how many objects of a class the truth has; groups do not count."""
         return sum(e['category_id'] == label + 1 and not e['iscrowd'] for e in self.truth)
 
-    def picture(self, index: int) -> ObjectEntries:
-        """Return the entries of one picture."""
-        one = ObjectEntries()
-        one.sizes.append(self.sizes[index])
-        for mine, all_ in ((one.truth, self.truth), (one.found, self.found)):
-            mine += [{**e, 'image_id': 0} for e in all_ if e['image_id'] == index]
-        return one
+    def by_picture(self) -> list[ObjectEntries]:
+        """Return the entries of each picture alone."""
+        alone = [ObjectEntries() for _ in self.sizes]
+        for part, size in zip(alone, self.sizes, strict=True):
+            part.sizes.append(size)
+        for entry in self.truth:
+            alone[entry['image_id']].truth.append({**entry, 'image_id': 0})
+        for entry in self.found:
+            alone[entry['image_id']].found.append({**entry, 'image_id': 0})
+        return alone
 
     def precision(self, kind: str, names: Sequence[str]) -> AveragePrecision:
         """Return the figures of boxes (``bbox``) or masks (``segm``).

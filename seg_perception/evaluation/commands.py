@@ -14,8 +14,7 @@ from typing import Any
 import yaml
 
 from seg_perception.core.arguments import height_width
-from seg_perception.core.errors import DatasetError, ParameterError
-from seg_perception.core.files import write_whole
+from seg_perception.core.errors import ParameterError
 from seg_perception.evaluation.distributed import Outcome, RayExecutor, evaluate_in_parts
 from seg_perception.evaluation.failures import mask_sheet
 from seg_perception.evaluation.job import CHECKPOINTS, DATASETS, Job
@@ -26,6 +25,7 @@ from seg_perception.evaluation.object_commands import (
     object_options,
     run_objects,
 )
+from seg_perception.evaluation.output import write_output
 from seg_perception.evaluation.semantic import Evaluation, evaluate_each
 from seg_perception.evaluation.sheet import check_suffix, save_sheet
 from seg_perception.evaluation.strategies import Strategies, Tiles, Views, comparison, gains
@@ -132,7 +132,7 @@ def run_evaluate(args: argparse.Namespace) -> int:
             report['gain'] = gains(plain, evaluation)
         if args.ray:
             report['failures'] = [{'picture': p, 'error': e} for p, e in outcome.failures]
-        _write(args.json, json.dumps(_finite(report), indent=2) + '\n')
+        write_output(args.json, f'{json.dumps(_finite(report), indent=2)}\n'.encode())
     if args.record:
         record(Bundle.find(args.model), evaluation, args.record, _command(args))
     if args.failures:
@@ -146,7 +146,7 @@ def _run_objects(args: argparse.Namespace) -> int:
     text, report, figures = run_objects(args)
     print(text)
     if args.json:
-        _write(args.json, json.dumps(_finite(report), indent=2) + '\n')
+        write_output(args.json, f'{json.dumps(_finite(report), indent=2)}\n'.encode())
     if args.record:
         record_values(Bundle.find(args.model), figures, args.record, _command(args))
     return 0
@@ -190,7 +190,8 @@ def record_values(
         for name, value in values.items()
         if value is not None and math.isfinite(value)
     ]
-    _write(path, yaml.safe_dump(description, sort_keys=False, allow_unicode=True))
+    text = yaml.safe_dump(description, sort_keys=False, allow_unicode=True)
+    write_output(path, text.encode())
 
 
 def _summary(args: argparse.Namespace, job: Job, evaluation: Evaluation) -> dict[str, Any]:
@@ -249,11 +250,3 @@ def _finite(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: _finite(item) for key, item in value.items()}
     return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
-def _write(path: Path, text: str) -> None:
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_whole(path, text.encode())
-    except OSError as error:
-        raise DatasetError(f'cannot write {path}: {error.strerror}') from error

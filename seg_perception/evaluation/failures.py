@@ -112,7 +112,8 @@ def object_sheet(
         DatasetError: a picture or annotation cannot be used.
     """
     names = data.labels.names
-    scores = {i: entries.picture(i).precision('segm', names).ap for i in range(len(data))}
+    alone = entries.by_picture()
+    scores = {i: part.precision('segm', names).ap for i, part in enumerate(alone)}
     rows = []
     for index in worst(scores, count):
         image, truth = data.image(index), data.objects(index)

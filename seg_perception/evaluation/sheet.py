@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 
 from seg_perception.core.errors import DatasetError
-from seg_perception.core.files import write_whole
+from seg_perception.evaluation.output import write_output
 
 #: Endings of the files a sheet is written into.
 SUFFIXES = ('.jpg', '.jpeg', '.png')
@@ -66,11 +66,7 @@ def save_sheet(path: Path, sheet: np.ndarray) -> None:
     check_suffix(path)
     quality = [cv2.IMWRITE_JPEG_QUALITY, 85]  # png takes no notice
     _, data = cv2.imencode(path.suffix.lower(), cv2.cvtColor(sheet, cv2.COLOR_RGB2BGR), quality)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_whole(path, data.tobytes())
-    except OSError as error:
-        raise DatasetError(f'cannot write {path}: {error.strerror}') from error
+    write_output(path, data.tobytes())
 
 
 def check_suffix(path: Path) -> None:

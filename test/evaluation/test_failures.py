@@ -140,7 +140,7 @@ def test_objects_that_were_not_found(rendered):
     pytest.importorskip('pycocotools', reason='needs pycocotools: see requirements/test.txt')
     finder = Finder(rendered, perfect=0)
     evaluation = evaluate_instances(finder, rendered)
-    alone = [evaluation.entries.picture(i) for i in range(2)]
+    alone = evaluation.entries.by_picture()
     assert sum(len(part.truth) for part in alone) == len(evaluation.entries.truth)
     names = LabelSet.named('street_objects').names
     assert alone[0].precision('segm', names).ap > 0.3
