@@ -13,7 +13,8 @@ from seg_perception.training import losses
 from seg_perception.training.checkpoint import load_checkpoint
 from seg_perception.training.coarse import ClassGroups, CoarseLoss
 from seg_perception.training.config import TrainingConfig
-from seg_perception.zoo.pretrained import load_encoder
+from seg_perception.zoo.checkpoint import read_network
+from seg_perception.zoo.pretrained import load_encoder, match_by_order
 from seg_perception.zoo.registry import architecture
 
 
@@ -29,6 +30,10 @@ def fill_encoder(
     name = config.encoder_weights
     if not name:
         return
+    encoder = model.get_submodule(encoder_name)
+    if name.endswith('.pt'):
+        take_encoder(encoder, Path(name))
+        return
     fitting = architecture(config.architecture).encoder_weights
     if name not in fitting:
         raise TrainingError(
@@ -36,8 +41,25 @@ def fill_encoder(
             f'{", ".join(fitting) or "none"}'
         )
     file = Path(config.encoder_file) if config.encoder_file else None
-    encoder = model.get_submodule(encoder_name)
     load_encoder(encoder, name, weights=file, accept_licence=accept_licence)
+
+
+def take_encoder(encoder: nn.Module, checkpoint: Path) -> None:
+    """Fill an encoder with that of another run's network, averaged, whatever comes behind it.
+
+    Raises:
+        TrainingError: no checkpoint, or one of a network without an encoder.
+        ModelError: its encoder has other layers.
+    """
+    network = read_network(checkpoint)
+    try:
+        state = network.model.get_submodule('encoder').state_dict()
+    except AttributeError as error:
+        raise TrainingError(
+            f'encoder_weights: {checkpoint} holds a {network.architecture}, which has no encoder '
+            'that could be taken over'
+        ) from error
+    encoder.load_state_dict(match_by_order(state, encoder.state_dict(), str(checkpoint)))
 
 
 def load_initial(model: nn.Module, config: TrainingConfig) -> None:
@@ -89,8 +111,11 @@ def make_optimizer(
             decay = config.weight_decay if parameter.ndim > 1 else 0.0
             groups.setdefault((factor, decay), []).append(parameter)
     return torch.optim.AdamW(
-        {'params': members, 'factor': factor, 'weight_decay': decay}
-        for (factor, decay), members in groups.items()
+        (
+            {'params': members, 'factor': factor, 'weight_decay': decay}
+            for (factor, decay), members in groups.items()
+        ),
+        fused=True,
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -12,21 +13,32 @@ from tqdm import tqdm
 from seg_perception.core.errors import TrainingError
 from seg_perception.evaluation.coco import CocoDataset, Objects
 from seg_perception.evaluation.instances import InstanceEvaluation, evaluate_instances
-from seg_perception.training.config import TrainingConfig
+from seg_perception.training.config import COCO, TrainingConfig
 from seg_perception.training.dataset import MixedStream
+from seg_perception.training.sources import open_regions
 from seg_perception.training.trainer import Trainer
 from seg_perception.zoo.instance_segmenter import TorchInstanceSegmenter
 
 #: An object of fewer pixels in the crop is not asked for: nothing of it is left at stride 8.
 MIN_PIXELS = 24
+#: What stands in for groups, RGB: the mean of ImageNet, zero to the network.
+GREY = (124, 116, 104)
 #: Configuration keys that only label maps have a use for.
 _SEMANTIC_KEYS = ('loss', 'class_weight_exponent', 'teacher', 'patch')
 
 Target = dict[str, torch.Tensor]
 
 
+class ObjectPictures(Protocol):
+    """Pairs of picture and objects."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int) -> tuple[np.ndarray, Objects]: ...
+
+
 class CocoPictures:
-    """A COCO dataset as pairs of picture and objects, without groups."""
+    """A COCO dataset as pairs of picture and objects."""
 
     def __init__(self, data: CocoDataset) -> None:
         self.data = data
@@ -49,6 +61,7 @@ class InstanceStream(MixedStream):
         the masks; labels int64 [N], 0 being background; masks uint8 [N,h,w].
         """
         image, objects = self.draw(item)
+        image = without_groups(image, objects)
         masks, labels = objects.masks[~objects.crowd], objects.labels[~objects.crowd]
         if len(masks):
             crop = self.augmentation(image=image, masks=masks)
@@ -57,7 +70,7 @@ class InstanceStream(MixedStream):
         else:
             crop = self.augmentation(image=image)
             seen = np.zeros((0, *crop['image'].shape[:2]), bool)
-        large = seen.reshape(len(seen), -1).sum(1) >= MIN_PIXELS
+        large = seen.sum((1, 2)) >= MIN_PIXELS
         seen, labels = seen[large], labels[large]
         pixels = torch.from_numpy(np.ascontiguousarray(crop['image'].transpose(2, 0, 1)))
         target = {
@@ -66,6 +79,17 @@ class InstanceStream(MixedStream):
             'masks': torch.from_numpy(seen.astype(np.uint8)),
         }
         return pixels.float() / 255, target
+
+
+def without_groups(image: np.ndarray, objects: Objects) -> np.ndarray:
+    """Return the picture, uint8 [H,W,3], with its groups painted over.
+
+    Not asked for but shown, they would teach that their members are background.
+    """
+    if not objects.crowd.any():
+        return image
+    covered = objects.masks[objects.crowd].any(0)
+    return np.where(covered[..., None], np.array(GREY, np.uint8), image)
 
 
 def boxes_around(masks: np.ndarray) -> np.ndarray:
@@ -87,7 +111,8 @@ class InstanceTrainer(Trainer):
     """Trains a Mask R-CNN; see ``Trainer``.
 
     Data entries are folders with ``instances.json`` and ``images/`` (or COCO's own layout);
-    their ``classes`` map category names to class names.
+    their ``classes`` map category names to class names. Entries whose ``kind`` is a layout of
+    label maps give ``training.regions``; their ``classes`` map ids to class names.
 
     Raises:
         SegPerceptionError: configuration, data or weights cannot be used.
@@ -109,8 +134,10 @@ class InstanceTrainer(Trainer):
                 )
         super().__init__(config, *args, **kwargs)
 
-    def _dataset(self, entry: dict) -> CocoPictures:
-        return CocoPictures(self._open(entry))
+    def _dataset(self, entry: dict) -> ObjectPictures:
+        if entry.get('kind', COCO) == COCO:
+            return CocoPictures(self._open(entry))
+        return open_regions(entry, self.labels)
 
     def _open(self, entry: dict) -> CocoDataset:
         return CocoDataset(

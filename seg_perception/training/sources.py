@@ -9,11 +9,13 @@ import cv2
 import numpy as np
 
 from seg_perception.core.errors import DatasetError, TrainingError
+from seg_perception.core.labels import LabelSet
 from seg_perception.evaluation.coco import CocoDataset
 from seg_perception.evaluation.dataset import IGNORE, find_pictures
 from seg_perception.evaluation.layouts import open_dataset
 from seg_perception.training.coarse import TEACHER_ONLY, ClassGroups, MappedDataset
 from seg_perception.training.config import COCO, UNLABELLED
+from seg_perception.training.regions import RegionObjects
 
 
 class UnlabelledPictures:
@@ -118,3 +120,14 @@ def open_entry(entry: dict[str, Any], groups: ClassGroups) -> MappedDataset:
             )
     table = None if classes is None else groups.table(classes)
     return MappedDataset(data, table, own, entry.get('exclude', ()))
+
+
+def open_regions(entry: dict[str, Any], labels: LabelSet) -> RegionObjects:
+    """Open label maps as objects, one for each connected region.
+
+    Raises:
+        DatasetError, TrainingError: they cannot be used, or name no class of the label set.
+    """
+    data = open_dataset(entry['kind'], Path(entry['root']), entry.get('split'), IGNORE, cache=True)
+    pictures = MappedDataset(data, None, IGNORE, entry.get('exclude', ()))
+    return RegionObjects(pictures, labels, entry.get('classes', {}), entry.get('widest', {}))

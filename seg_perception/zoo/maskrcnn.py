@@ -55,7 +55,8 @@ def maskrcnn_mobilenetv2(
 
     Lighter also behind the backbone: pyramid and mask head have ``width`` channels instead of
     256, two mask convolutions instead of four, a box head of 512 instead of 1024, and fewer
-    proposals.
+    proposals; in training, too, where a CPU takes half the time for a picture of 128 regions that
+    it takes for torchvision's 512.
 
     Args:
         classes, min_size, max_size: as for ``maskrcnn_resnet50``.
@@ -81,6 +82,9 @@ def maskrcnn_mobilenetv2(
         rpn_anchor_generator=AnchorGenerator(_ANCHORS, ((0.5, 1.0, 2.0),) * len(_ANCHORS)),
         rpn_pre_nms_top_n_test=2 * proposals,
         rpn_post_nms_top_n_test=proposals,
+        rpn_pre_nms_top_n_train=4 * proposals,
+        rpn_post_nms_top_n_train=2 * proposals,
+        box_batch_size_per_image=128,
         box_roi_pool=MultiScaleRoIAlign(levels, output_size=7, sampling_ratio=2),
         box_head=TwoMLPHead(width * 7 * 7, 512),
         box_predictor=FastRCNNPredictor(512, classes + 1),

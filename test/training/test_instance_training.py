@@ -21,6 +21,7 @@ from seg_perception.training.commands import add_commands  # noqa: E402
 from seg_perception.training.config import TrainingConfig  # noqa: E402
 from seg_perception.training.instance_trainer import InstanceTrainer, boxes_around  # noqa: E402
 from seg_perception.training.trainer import CHECKPOINT, LOG  # noqa: E402
+from seg_perception.zoo.registry import build  # noqa: E402
 
 SIZE = (96, 128)
 TERMS = {'weights': 'test', 'data': 'none'}
@@ -113,6 +114,19 @@ def test_targets_follow_the_crop(cars, tmp_path):
     assert shown >= 8
 
 
+def test_pictures_without_objects_teach_too(cars, tmp_path):
+    document = json.loads((cars / 'instances.json').read_text())
+    document['annotations'] = document['annotations'][:2]
+    (cars / 'instances.json').write_text(json.dumps(document))
+    run = trainer(cars, tmp_path, steps=8)
+    targets = [target for _, target in run._stream()]
+    assert sum(len(target['labels']) for target in targets) < len(targets) / 2
+    assert all(target['masks'].shape[1:] == (64, 96) for target in targets)
+    assert all(target['boxes'].shape[1:] == (4,) for target in targets)
+    run.fit()
+    assert run.step == 8
+
+
 def test_boxes_around_masks():
     masks = np.zeros((2, 10, 12), bool)
     masks[0, 2:5, 3:9] = masks[1, 9, 11] = True
@@ -156,6 +170,42 @@ def test_norms_keep_the_statistics_they_came_with(cars, tmp_path):
     assert norms
     assert all(torch.equal(second.model.state_dict()[key], before[key]) for key in norms)
     assert not torch.equal(second.model.rpn.head.cls_logits.weight, weight)
+
+
+def test_label_maps_join_as_regions(cars, tmp_path):
+    (cars / 'labels').mkdir()
+    for path in sorted((cars / 'images').iterdir()):
+        red = cv2.imread(str(path))[..., 2] > 150
+        cv2.imwrite(str(cars / 'labels' / path.name), np.where(red, 8, 3).astype(np.uint8))
+    entry = {'root': str(cars), 'share': 1.0, 'kind': 'folder', 'classes': {8: 'car'}}
+    run = trainer(cars, tmp_path, data=[entry])
+    run.fit()
+    assert run.step == 4
+    draws = trainer(cars, tmp_path / 'again', data=[entry])._stream()
+    assert draws[0][1]['labels'].tolist() == [3], 'a car, without a COCO file'
+
+
+def test_the_encoder_of_a_semantic_run_is_taken_over(cars, tmp_path):
+    semantic = {
+        'name': 'semantic',
+        'architecture': 'deeplabv3plus_mobilenetv2',
+        'labels': 'camvid',
+        'data': [{'root': 'x', 'share': 1}],
+    }
+    network = build('deeplabv3plus_mobilenetv2', 11)
+    state = {'config': TrainingConfig.from_dict(semantic).to_dict(), 'step': 1}
+    path = tmp_path / 'semantic.pt'
+    save_checkpoint(path, {**state, 'average': network.state_dict()})
+    body = trainer(cars, tmp_path, encoder_weights=str(path)).model.backbone.body
+    assert torch.equal(body['0'][0].weight, network.encoder.features[0][0].weight)
+    assert torch.equal(body['18'][1].running_var, network.encoder.features[18][1].running_var)
+    with pytest.raises(TrainingError, match=r'nothing\.pt'):
+        trainer(cars, tmp_path, encoder_weights=str(tmp_path / 'nothing.pt'))
+    other = build('fastscnn', 11)
+    state['config'] = {**state['config'], 'architecture': 'fastscnn'}
+    save_checkpoint(path, {**state, 'average': other.state_dict()})
+    with pytest.raises(TrainingError, match='fastscnn, which has no encoder'):
+        trainer(cars, tmp_path, encoder_weights=str(path))
 
 
 def test_what_cannot_be_trained(cars, tmp_path):
