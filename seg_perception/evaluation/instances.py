@@ -16,6 +16,7 @@ from seg_perception.core.labels import LabelSet
 from seg_perception.core.results import Instances
 from seg_perception.evaluation.average_precision import AveragePrecision, ObjectEntries
 from seg_perception.evaluation.coco import CocoDataset
+from seg_perception.evaluation.regions import RegionDataset
 
 
 class InstanceFinder(Protocol):
@@ -54,7 +55,9 @@ class InstanceEvaluation:
     entries: ObjectEntries
 
 
-def evaluate_instances(finder: InstanceFinder, data: CocoDataset) -> InstanceEvaluation:
+def evaluate_instances(
+    finder: InstanceFinder, data: CocoDataset | RegionDataset
+) -> InstanceEvaluation:
     """Score everything a network finds, whatever its score: AP is over all thresholds.
 
     Classes that the truth has no category for are left out of both truth and detections.

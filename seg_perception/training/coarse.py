@@ -111,6 +111,10 @@ class MappedDataset:
     def __len__(self) -> int:
         return len(self.chosen)
 
+    def name(self, index: int) -> str:
+        """Return the file stem of picture ``index``."""
+        return self.data.name(self.chosen[index])
+
     def __getitem__(self, index: int) -> tuple[np.ndarray, np.ndarray]:
         """Return (uint8 [H,W,3] RGB, uint8 [H,W] ids of the mix)."""
         image, labels = self.data[self.chosen[index]]

@@ -41,8 +41,8 @@ class TrainingConfig:
             pictures that only the teacher labels), ``classes``, own id -> class name or list of
             names (any of them; see ``training.coarse``), and ``exclude``, shell patterns of
             file stems kept out. Networks that find objects read COCO's format by default, and
-            the regions of label maps where ``kind`` is a layout of those (``training.regions``,
-            also on ``widest``).
+            the regions of label maps where ``kind`` is a layout of those
+            (``evaluation.regions``).
         validation: one such root, or ``{root, kind, split}``, scored during the run, or None.
         initial: a checkpoint whose averaged weights the run starts from, or None.
         encoder_weights: a name of ``zoo.pretrained``, the checkpoint (``.pt``) of another run
@@ -231,20 +231,17 @@ class TrainingConfig:
 def _check_entry(entry: object) -> None:
     needed = {'root', 'share'}
     if not isinstance(entry, dict) or not (
-        needed <= set(entry) <= needed | {'kind', 'split', 'classes', 'exclude', 'widest'}
+        needed <= set(entry) <= needed | {'kind', 'split', 'classes', 'exclude'}
     ):
         raise TrainingError(
-            'each data entry is {root, share}, with kind, split, classes, exclude and widest if '
-            f'need be, got {entry}'
+            'each data entry is {root, share}, with kind, split, classes and exclude if need be, '
+            f'got {entry}'
         )
     kinds = (*LAYOUTS, COCO, UNLABELLED)
     if entry.get('kind', 'folder') not in kinds:
         raise TrainingError(f'data: kind must be one of {", ".join(kinds)}, got {entry["kind"]!r}')
     if not isinstance(entry.get('classes', {}), dict):
         raise TrainingError(f'classes must map label ids to class names, got {entry["classes"]}')
-    widest = entry.get('widest', {})
-    if not isinstance(widest, dict) or not all(_is_number(v) and v > 0 for v in widest.values()):
-        raise TrainingError(f'widest must map class names to numbers above 0, got {widest}')
     if not isinstance(entry.get('exclude', []), list):
         raise TrainingError(f'exclude must be a list of patterns, got {entry["exclude"]!r}')
 

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Protocol
-
 import numpy as np
 import torch
 from torch import nn
@@ -13,9 +10,10 @@ from tqdm import tqdm
 from seg_perception.core.errors import TrainingError
 from seg_perception.evaluation.coco import CocoDataset, Objects
 from seg_perception.evaluation.instances import InstanceEvaluation, evaluate_instances
-from seg_perception.training.config import COCO, TrainingConfig
+from seg_perception.evaluation.regions import RegionDataset
+from seg_perception.training.config import TrainingConfig
 from seg_perception.training.dataset import MixedStream
-from seg_perception.training.sources import open_regions
+from seg_perception.training.sources import open_objects
 from seg_perception.training.trainer import Trainer
 from seg_perception.zoo.instance_segmenter import TorchInstanceSegmenter
 
@@ -29,18 +27,10 @@ _SEMANTIC_KEYS = ('loss', 'class_weight_exponent', 'teacher', 'patch')
 Target = dict[str, torch.Tensor]
 
 
-class ObjectPictures(Protocol):
-    """Pairs of picture and objects."""
+class ObjectPictures:
+    """A dataset of objects as pairs of picture and objects."""
 
-    def __len__(self) -> int: ...
-
-    def __getitem__(self, index: int) -> tuple[np.ndarray, Objects]: ...
-
-
-class CocoPictures:
-    """A COCO dataset as pairs of picture and objects."""
-
-    def __init__(self, data: CocoDataset) -> None:
+    def __init__(self, data: CocoDataset | RegionDataset) -> None:
         self.data = data
 
     def __len__(self) -> int:
@@ -112,7 +102,7 @@ class InstanceTrainer(Trainer):
 
     Data entries are folders with ``instances.json`` and ``images/`` (or COCO's own layout);
     their ``classes`` map category names to class names. Entries whose ``kind`` is a layout of
-    label maps give ``training.regions``; their ``classes`` map ids to class names.
+    label maps give ``evaluation.regions``; their ``classes`` map ids to class names.
 
     Raises:
         SegPerceptionError: configuration, data or weights cannot be used.
@@ -135,18 +125,10 @@ class InstanceTrainer(Trainer):
         super().__init__(config, *args, **kwargs)
 
     def _dataset(self, entry: dict) -> ObjectPictures:
-        if entry.get('kind', COCO) == COCO:
-            return CocoPictures(self._open(entry))
-        return open_regions(entry, self.labels)
+        return ObjectPictures(self._open(entry))
 
-    def _open(self, entry: dict) -> CocoDataset:
-        return CocoDataset(
-            Path(entry['root']),
-            self.labels,
-            entry.get('split'),
-            entry.get('classes'),
-            entry.get('exclude', ()),
-        )
+    def _open(self, entry: dict) -> CocoDataset | RegionDataset:
+        return open_objects(entry, self.labels)
 
     def _loss(self) -> nn.Module:
         return nn.Identity()  # the network computes its own losses

@@ -13,9 +13,9 @@ from seg_perception.core.labels import LabelSet
 from seg_perception.evaluation.coco import CocoDataset
 from seg_perception.evaluation.dataset import IGNORE, find_pictures
 from seg_perception.evaluation.layouts import open_dataset
+from seg_perception.evaluation.regions import RegionDataset
 from seg_perception.training.coarse import TEACHER_ONLY, ClassGroups, MappedDataset
 from seg_perception.training.config import COCO, UNLABELLED
-from seg_perception.training.regions import RegionObjects
 
 
 class UnlabelledPictures:
@@ -122,12 +122,15 @@ def open_entry(entry: dict[str, Any], groups: ClassGroups) -> MappedDataset:
     return MappedDataset(data, table, own, entry.get('exclude', ()))
 
 
-def open_regions(entry: dict[str, Any], labels: LabelSet) -> RegionObjects:
-    """Open label maps as objects, one for each connected region.
+def open_objects(entry: dict[str, Any], labels: LabelSet) -> CocoDataset | RegionDataset:
+    """Open the objects of a checked data entry: COCO's format, or the regions of label maps.
 
     Raises:
-        DatasetError, TrainingError: they cannot be used, or name no class of the label set.
+        DatasetError: they cannot be used, or are of no class of the label set.
     """
-    data = open_dataset(entry['kind'], Path(entry['root']), entry.get('split'), IGNORE, cache=True)
-    pictures = MappedDataset(data, None, IGNORE, entry.get('exclude', ()))
-    return RegionObjects(pictures, labels, entry.get('classes', {}), entry.get('widest', {}))
+    kind, root, split = entry.get('kind', COCO), Path(entry['root']), entry.get('split')
+    classes, exclude = entry.get('classes', {}), entry.get('exclude', ())
+    if kind == COCO:
+        return CocoDataset(root, labels, split, classes, exclude)
+    maps = open_dataset(kind, root, split, IGNORE, cache=True)
+    return RegionDataset(MappedDataset(maps, None, IGNORE, exclude), root, labels, classes)

@@ -128,6 +128,25 @@ def test_categories_may_be_called_otherwise(bundle, data, tmp_path):
     assert report['per_class']['sign'] == {'box_ap': 0, 'mask_ap': 0, 'objects': 1}
 
 
+def test_regions_of_label_maps_are_objects_too(bundle, data, tmp_path):
+    out, split = tmp_path / 'scores.json', data / 'val'
+    (split / 'labels').mkdir()
+    for number, boxes in enumerate(({8: LEFT, 9: RIGHT}, {8: LEFT, 10: RIGHT})):
+        ids = np.full(SIZE, 3, np.uint8)
+        for own, box in boxes.items():
+            ids[disc(*(10 * side for side in box)) > 0] = own
+        cv2.imwrite(str(split / 'labels' / f'{number}.png'), ids)
+    options = ['--dataset', 'folder', '--categories', '8:car,10:car,9:person']
+    assert run(*arguments(bundle, data, *options, '--json', out)) == 0
+    report = json.loads(out.read_text())
+    counts = {name: row['objects'] for name, row in report['per_class'].items()}
+    assert counts == {'person': 0, 'car': 3}, 'nobody is wider than tall: a group'
+    assert report['per_class']['car']['mask_ap'] == pytest.approx(67 / 101), 'one of three missed'
+    for wrong, message in (('car:car', "'car' is no label id"), ('8:cab', "unknown class 'cab'")):
+        with pytest.raises(DatasetError, match=message):
+            run(*arguments(bundle, data, '--dataset', 'folder', '--categories', wrong))
+
+
 def test_nothing_found_is_no_precision(bundle, tmp_path):
     root = write(tmp_path / 'data' / 'val', [[('car', LEFT)]], [[]]).parent
     out = tmp_path / 'scores.json'
@@ -145,6 +164,7 @@ def test_nothing_to_find_is_an_error(bundle, tmp_path):
     ('changes', 'message'),
     [
         ({'--dataset': 'camvid'}, 'does not go with --dataset camvid'),
+        ({'--dataset': 'folder'}, 'label maps where --categories says'),
         ({'--task': 'semantic'}, 'does not go with --dataset coco'),
         ({'--tile': '64,8'}, 'no use for --tile'),
         ({'--instances': 'x'}, 'no use for --instances'),

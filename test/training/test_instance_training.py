@@ -1,6 +1,7 @@
 """Mask R-CNN in the common loop: targets, resuming, and from configuration to scored bundle."""
 
 import argparse
+import dataclasses
 import json
 
 import cv2
@@ -14,12 +15,19 @@ for module in ('albumentations', 'pycocotools', 'segmentation_models_pytorch'):
 from tiny_maskrcnn import NAME, OPTIONS, seeing_network  # noqa: E402
 
 from seg_perception.core.errors import DatasetError, ExportError, TrainingError  # noqa: E402
+from seg_perception.core.labels import LabelSet  # noqa: E402
+from seg_perception.evaluation.coco import CocoDataset  # noqa: E402
 from seg_perception.evaluation.commands import add_commands as add_evaluate  # noqa: E402
 from seg_perception.runtime.bundle import Bundle  # noqa: E402
 from seg_perception.training.checkpoint import save_checkpoint  # noqa: E402
 from seg_perception.training.commands import add_commands  # noqa: E402
 from seg_perception.training.config import TrainingConfig  # noqa: E402
-from seg_perception.training.instance_trainer import InstanceTrainer, boxes_around  # noqa: E402
+from seg_perception.training.instance_trainer import (  # noqa: E402
+    GREY,
+    InstanceTrainer,
+    boxes_around,
+    without_groups,
+)
 from seg_perception.training.trainer import CHECKPOINT, LOG  # noqa: E402
 from seg_perception.zoo.registry import build  # noqa: E402
 
@@ -112,6 +120,18 @@ def test_targets_follow_the_crop(cars, tmp_path):
             edges = [columns.min(), rows.min(), columns.max() + 1, rows.max() + 1]
             assert box.tolist() == [float(edge) for edge in edges]
     assert shown >= 8
+
+
+def test_groups_are_painted_over(cars):
+    data = CocoDataset(cars, LabelSet.named('street_objects'))
+    image, objects = data.image(0), data.objects(0)
+    shown = without_groups(image, objects)
+    assert objects.crowd.tolist() == [False, True]
+    assert (shown[:6] == GREY).all()
+    assert np.array_equal(shown[6:], image[6:])
+    assert not (image[:6] == GREY).all(), 'the picture itself stays'
+    alone = dataclasses.replace(objects, crowd=np.array([False, False]))
+    assert without_groups(image, alone) is image
 
 
 def test_pictures_without_objects_teach_too(cars, tmp_path):

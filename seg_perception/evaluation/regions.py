@@ -1,0 +1,121 @@
+"""Objects out of label maps: each connected region of a class is taken for one object.
+
+A poor man's truth: where objects of a class touch, they are one region, and what hides a part of
+one may part it in two. It lets street pictures that only have label maps teach, and tell, what
+real cars and people look like.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Protocol
+
+import cv2
+import numpy as np
+
+from seg_perception.core.errors import DatasetError
+from seg_perception.core.labels import LabelSet
+from seg_perception.evaluation.coco import Objects
+from seg_perception.evaluation.dataset import IGNORE
+
+#: A region wider than so many times its height is several objects side by side ...
+WIDEST = 2.5
+#: ... and of those who stand upright much sooner.
+UPRIGHT = {'person': 1.2, 'pedestrian': 1.2, 'rider': 1.2}
+#: A region of fewer pixels is no object that could be told from its surroundings.
+SMALLEST = 60
+#: Gaps of up to so many pixels, of a pole or a railing, do not part an object.
+GAP = 3
+
+
+class LabelMaps(Protocol):
+    """Pairs of uint8 [H,W,3] RGB and uint8 [H,W] label ids, each with a name."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int) -> tuple[np.ndarray, np.ndarray]: ...
+
+    def name(self, index: int) -> str: ...
+
+
+class RegionDataset:
+    """Pictures with label maps, as ``CocoDataset`` gives pictures with objects.
+
+    Regions of less than ``SMALLEST`` pixels and those too wide to be one object are groups
+    (``Objects.crowd``).
+
+    Args:
+        data: pictures and label maps, in their own ids.
+        path: what messages call them.
+        labels: classes of the network.
+        classes: own id -> class name; regions of other ids are background. Ids of one class
+            stay apart: a cyclist and a pedestrian before him are two people.
+
+    Raises:
+        DatasetError: an unknown class, an id outside 0..254, or no class at all.
+    """
+
+    def __init__(
+        self, data: LabelMaps, path: Path, labels: LabelSet, classes: Mapping[int, str]
+    ) -> None:
+        if not classes:
+            raise DatasetError(f'{path}: label maps show objects of the ids that classes name')
+        for own, name in classes.items():
+            if not isinstance(own, int) or not 0 <= own < IGNORE:
+                raise DatasetError(f'{path}: {own!r} is no label id (0..{IGNORE - 1})')
+            if name not in labels.names:
+                raise DatasetError(
+                    f'{path}: unknown class {name!r}; known: {", ".join(labels.names)}'
+                )
+        self.data = data
+        self.path = path
+        self.labels = labels
+        #: Class id by label id.
+        self.class_of = {own: labels.index(name) for own, name in classes.items()}
+        #: Nothing is known of what else the label maps show.
+        self.left_out: list[str] = []
+
+    def __len__(self) -> int:
+        return len(self.data)
+
+    def name(self, index: int) -> str:
+        """Return the file stem of picture ``index``."""
+        return self.data.name(index)
+
+    def image(self, index: int) -> np.ndarray:
+        """Return picture ``index``, uint8 [H,W,3] RGB.
+
+        Raises:
+            DatasetError: it or its label map cannot be read.
+        """
+        return self.data[index][0]
+
+    def objects(self, index: int) -> Objects:
+        """Return the objects of picture ``index``.
+
+        Raises:
+            DatasetError: it or its label map cannot be read.
+        """
+        ids = self.data[index][1]
+        found = [
+            (label, mask) for own, label in self.class_of.items() for mask in regions(ids == own)
+        ]
+        masks = np.array([mask for _, mask in found], np.uint8).reshape(len(found), *ids.shape)
+        labels = np.array([label for label, _ in found], np.int64)
+        edges = [cv2.boundingRect(mask) for mask in masks]
+        boxes = np.array(edges, np.float32).reshape(len(found), 4)
+        names = [self.labels.names[label] for label in labels]
+        limits = np.array([UPRIGHT.get(name, WIDEST) for name in names], np.float32)
+        crowd = boxes[:, 2] > limits * boxes[:, 3]
+        crowd |= masks.sum((1, 2), dtype=np.int64) < SMALLEST
+        boxes[:, 2:] += boxes[:, :2]
+        return Objects(labels, boxes, masks, crowd)
+
+
+def regions(mask: np.ndarray) -> list[np.ndarray]:
+    """Return the connected regions of a bool [H,W] mask, each uint8 [H,W], 1 = inside."""
+    pixels = mask.astype(np.uint8)
+    joined = cv2.morphologyEx(pixels, cv2.MORPH_CLOSE, np.ones((GAP, GAP), np.uint8))
+    count, numbers = cv2.connectedComponents(joined, connectivity=8)
+    return [pixels * (numbers == number) for number in range(1, count)]
