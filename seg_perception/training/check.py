@@ -10,10 +10,13 @@ from tqdm import tqdm
 
 from seg_perception.core.errors import DatasetError
 from seg_perception.core.labels import LabelSet
+from seg_perception.evaluation.coco import CocoDataset
 from seg_perception.evaluation.dataset import IGNORE
-from seg_perception.training.coarse import ClassGroups
+from seg_perception.evaluation.regions import RegionDataset
+from seg_perception.training.coarse import ClassGroups, MappedDataset
 from seg_perception.training.config import TrainingConfig
-from seg_perception.training.sources import open_entry
+from seg_perception.training.sources import open_entry, open_objects
+from seg_perception.zoo.registry import architecture
 
 
 @dataclass(frozen=True)
@@ -22,24 +25,24 @@ class Finding:
 
     Attributes:
         root: of the entry. pictures: how many can be used.
-        shares: class or set of classes -> its share of the labelled pixels, largest first.
+        content: what they show, most first: a class or set of classes with its share of the
+            labelled pixels, or with the number of its objects.
         problems: what is wrong with the others, one message each.
     """
 
     root: str
     pictures: int
-    shares: dict[str, float]
+    content: list[str]
     problems: list[str]
 
     def lines(self) -> list[str]:
         """Return the finding for people."""
-        told = ', '.join(f'{name} {100 * share:.1f} %' for name, share in self.shares.items())
-        first = f'{self.root}: {self.pictures} pictures; {told or "no labels"}'
+        first = f'{self.root}: {self.pictures} pictures; {", ".join(self.content) or "no labels"}'
         return [first, *(f'  cannot be used: {problem}' for problem in self.problems)]
 
 
 def check_data(config: TrainingConfig) -> Iterable[Finding]:
-    """Read every picture and label map of a semantic configuration's data.
+    """Read every picture, label map and object of a configuration's data.
 
     Yields:
         A finding for each data entry, in their order.
@@ -48,23 +51,43 @@ def check_data(config: TrainingConfig) -> Iterable[Finding]:
         SegPerceptionError: an entry cannot be opened at all.
     """
     groups = ClassGroups(LabelSet.named(config.labels))
+    finds_objects = architecture(config.architecture).task == 'instance'
     for entry in config.data:
-        data = open_entry(entry, groups)
+        data = open_objects(entry, groups.labels) if finds_objects else open_entry(entry, groups)
         counts, problems = np.zeros(256, np.int64), []
         for index in tqdm(range(len(data)), desc=entry['root'], leave=False, mininterval=1):
             try:
-                counts += np.bincount(data[index][1].ravel(), minlength=256)
+                counts += np.bincount(_ids(data, index), minlength=256)
             except DatasetError as error:
                 problems.append(str(error))
-        yield Finding(entry['root'], len(data) - len(problems), _shares(counts, groups), problems)
+        content = _objects(counts, groups.labels) if finds_objects else _shares(counts, groups)
+        yield Finding(entry['root'], len(data) - len(problems), content, problems)
 
 
-def _shares(counts: np.ndarray, groups: ClassGroups) -> dict[str, float]:
+def _ids(data: MappedDataset | CocoDataset | RegionDataset, index: int) -> np.ndarray:
+    """Return what a picture shows, an id a pixel or an object; of groups ``IGNORE``."""
+    if isinstance(data, MappedDataset):
+        return data[index][1].ravel()
+    data.image(index)
+    objects = data.objects(index)
+    return np.where(objects.crowd, IGNORE, objects.labels)
+
+
+def _shares(counts: np.ndarray, groups: ClassGroups) -> list[str]:
     names = list(groups.labels.names)
     names += [' or '.join(names[i] for i in members) for members in groups.groups]
     counts = counts[:IGNORE]
-    total = max(int(counts.sum()), 1)
-    order = [int(i) for i in np.argsort(-counts, kind='stable') if counts[i]]
-    return {
-        names[i] if i < len(names) else 'left to the teacher': counts[i] / total for i in order
-    }
+    percent = 100 * counts / max(int(counts.sum()), 1)
+    return [
+        f'{names[i] if i < len(names) else "left to the teacher"} {percent[i]:.1f} %'
+        for i in _most_first(counts)
+    ]
+
+
+def _objects(counts: np.ndarray, labels: LabelSet) -> list[str]:
+    told = [f'{labels.names[i]} {counts[i]}' for i in _most_first(counts[:IGNORE])]
+    return [*told, f'{counts[IGNORE]} groups and the like left out'] if counts[IGNORE] else told
+
+
+def _most_first(counts: np.ndarray) -> list[int]:
+    return [int(i) for i in np.argsort(-counts, kind='stable') if counts[i]]

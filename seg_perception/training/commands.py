@@ -6,7 +6,6 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from seg_perception.core.errors import TrainingError
 from seg_perception.training.export_command import add_export, import_torch
 
 if TYPE_CHECKING:
@@ -77,10 +76,7 @@ def run_train(args: argparse.Namespace) -> int:
 def _check(config: TrainingConfig) -> int:
     """Print what the data entries hold; return 1 if some of it cannot be used."""
     from seg_perception.training.check import check_data
-    from seg_perception.zoo.registry import architecture
 
-    if architecture(config.architecture).task != 'semantic':
-        raise TrainingError('--check reads label maps; objects are checked as they are opened')
     problems = 0
     for finding in check_data(config):
         print('\n'.join(finding.lines()))

@@ -260,6 +260,18 @@ def test_train_command_scores_while_it_trains(cars, tmp_path, capsys):
     assert 0 <= record['mask_ap'] <= 1
 
 
+def test_objects_are_counted_before_they_are_learnt(cars, tmp_path, capsys):
+    config = tmp_path / 'config.yaml'
+    config.write_text(json.dumps(values(cars)))
+    assert run('train', '--config', config, '--check') == 0
+    assert '4 pictures; car 4, 4 groups and the like left out' in capsys.readouterr().out
+    (cars / 'images' / '2.png').write_bytes(b'')
+    assert run('train', '--config', config, '--check') == 1
+    said = capsys.readouterr().out
+    assert '3 pictures; car 3' in said
+    assert '2.png cannot be read' in said
+
+
 def test_from_a_checkpoint_to_a_scored_bundle(cars, tmp_path):
     checkpoint, bundle = tmp_path / 'checkpoint.pt', tmp_path / 'models' / 'mine'
     network = seeing_network(6)
