@@ -30,9 +30,8 @@ def fill_encoder(
     name = config.encoder_weights
     if not name:
         return
-    encoder = model.get_submodule(encoder_name)
     if name.endswith('.pt'):
-        take_encoder(encoder, Path(name))
+        take_encoder(model, encoder_name, Path(name))
         return
     fitting = architecture(config.architecture).encoder_weights
     if name not in fitting:
@@ -41,23 +40,26 @@ def fill_encoder(
             f'{", ".join(fitting) or "none"}'
         )
     file = Path(config.encoder_file) if config.encoder_file else None
-    load_encoder(encoder, name, weights=file, accept_licence=accept_licence)
+    load_encoder(
+        model.get_submodule(encoder_name), name, weights=file, accept_licence=accept_licence
+    )
 
 
-def take_encoder(encoder: nn.Module, checkpoint: Path) -> None:
+def take_encoder(model: nn.Module, encoder_name: str, checkpoint: Path) -> None:
     """Fill an encoder with that of another run's network, averaged, whatever comes behind it.
 
     Raises:
-        TrainingError: no checkpoint, or one of a network without an encoder.
-        ModelError: its encoder has other layers.
+        TrainingError: no checkpoint, or one of the two networks has no encoder.
+        ModelError: the encoders have other layers.
     """
     network = read_network(checkpoint)
     try:
         state = network.model.get_submodule('encoder').state_dict()
+        encoder = model.get_submodule(encoder_name)
     except AttributeError as error:
         raise TrainingError(
-            f'encoder_weights: {checkpoint} holds a {network.architecture}, which has no encoder '
-            'that could be taken over'
+            f'encoder_weights: no encoder can be taken over from {checkpoint}, a '
+            f'{network.architecture}: {error}'
         ) from error
     encoder.load_state_dict(match_by_order(state, encoder.state_dict(), str(checkpoint)))
 

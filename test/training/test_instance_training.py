@@ -224,7 +224,7 @@ def test_the_encoder_of_a_semantic_run_is_taken_over(cars, tmp_path):
     other = build('fastscnn', 11)
     state['config'] = {**state['config'], 'architecture': 'fastscnn'}
     save_checkpoint(path, {**state, 'average': other.state_dict()})
-    with pytest.raises(TrainingError, match='fastscnn, which has no encoder'):
+    with pytest.raises(TrainingError, match='fastscnn: FastSCNN has no attribute'):
         trainer(cars, tmp_path, encoder_weights=str(path))
 
 
