@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +16,10 @@ import numpy as np
 
 from seg_perception.core.errors import DatasetError
 from seg_perception.core.labels import LabelSet
+from seg_perception.evaluation.dataset import is_excluded
 
+#: Name of this layout in configurations and commands.
+KIND = 'coco'
 ANNOTATIONS = 'instances.json'
 REQUIREMENT = 'pycocotools'
 
@@ -77,9 +79,7 @@ class CocoDataset:
 
     def _checked_images(self, images: list[dict], exclude: Sequence[str]) -> list[dict]:
         kept = [
-            image
-            for image in images
-            if not any(fnmatch(Path(image['file_name']).stem, pattern) for pattern in exclude)
+            image for image in images if not is_excluded(Path(image['file_name']).stem, exclude)
         ]
         if not kept:
             raise DatasetError(

@@ -15,11 +15,11 @@ import yaml
 
 from seg_perception.core.arguments import height_width
 from seg_perception.core.errors import ParameterError
+from seg_perception.evaluation.coco import KIND
 from seg_perception.evaluation.distributed import Outcome, RayExecutor, evaluate_in_parts
 from seg_perception.evaluation.failures import mask_sheet
 from seg_perception.evaluation.job import CHECKPOINTS, DATASETS, Job
 from seg_perception.evaluation.object_commands import (
-    DATASET,
     add_options,
     check_options,
     object_options,
@@ -46,7 +46,7 @@ def add_commands(subparsers: Any) -> None:
     add('--model', required=True, help='name or path of a bundle, or path of a torch checkpoint')
     add(
         '--dataset',
-        choices=sorted([*DATASETS, DATASET]),
+        choices=sorted([*DATASETS, KIND]),
         required=True,
         help='camvid: its 11 classes, cityscapes: its 19, as distributed or as <root>/<split>/'
         "images and labels; folder: the latter in the model's own ids; coco: objects, as "

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from fnmatch import fnmatch
 from pathlib import Path
 
 import cv2
@@ -94,6 +96,11 @@ class FolderDataset:
     def _ids(self, labels: np.ndarray, path: Path) -> np.ndarray:
         """Return the ids of a label map as this class counts them; layouts may number others."""
         return labels
+
+
+def is_excluded(stem: str, patterns: Sequence[str]) -> bool:
+    """Return whether a file stem matches one of the shell patterns."""
+    return any(fnmatch(stem, pattern) for pattern in patterns)
 
 
 def find_pictures(folder: Path) -> list[Path]:

@@ -12,12 +12,11 @@ from seg_perception.core.instances import Region, paste
 from seg_perception.core.labels import LabelSet
 from seg_perception.core.overlay import blend, draw_objects
 from seg_perception.evaluation.average_precision import ObjectEntries
-from seg_perception.evaluation.coco import CocoDataset
 from seg_perception.evaluation.dataset import IGNORE, FolderDataset
 from seg_perception.evaluation.instances import InstanceFinder
 from seg_perception.evaluation.mapping import ClassMap
 from seg_perception.evaluation.metrics import ConfusionMatrix
-from seg_perception.evaluation.regions import RegionDataset
+from seg_perception.evaluation.regions import ObjectDataset
 from seg_perception.evaluation.semantic import as_truth
 from seg_perception.evaluation.sheet import Row, draw_sheet
 from seg_perception.runtime.strategy import Segmenter
@@ -97,7 +96,7 @@ def _mask_caption(name: str, truth: np.ndarray, found: np.ndarray, labels: Label
 
 
 def object_sheet(
-    finder: InstanceFinder, data: CocoDataset | RegionDataset, entries: ObjectEntries, count: int
+    finder: InstanceFinder, data: ObjectDataset, entries: ObjectEntries, count: int
 ) -> np.ndarray:
     """Draw the pictures with the lowest mask AP, with the true objects and those found.
 

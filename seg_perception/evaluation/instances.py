@@ -15,8 +15,7 @@ from seg_perception.core.errors import DatasetError
 from seg_perception.core.labels import LabelSet
 from seg_perception.core.results import Instances
 from seg_perception.evaluation.average_precision import AveragePrecision, ObjectEntries
-from seg_perception.evaluation.coco import CocoDataset
-from seg_perception.evaluation.regions import RegionDataset
+from seg_perception.evaluation.regions import ObjectDataset
 
 
 class InstanceFinder(Protocol):
@@ -55,9 +54,7 @@ class InstanceEvaluation:
     entries: ObjectEntries
 
 
-def evaluate_instances(
-    finder: InstanceFinder, data: CocoDataset | RegionDataset
-) -> InstanceEvaluation:
+def evaluate_instances(finder: InstanceFinder, data: ObjectDataset) -> InstanceEvaluation:
     """Score everything a network finds, whatever its score: AP is over all thresholds.
 
     Classes that the truth has no category for are left out of both truth and detections.

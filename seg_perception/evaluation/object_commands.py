@@ -9,8 +9,7 @@ from typing import Any
 from seg_perception.core.errors import ParameterError
 from seg_perception.core.labels import LabelSet
 from seg_perception.core.panoptic import FusionRules, Quality
-from seg_perception.evaluation.coco import CocoDataset
-from seg_perception.evaluation.dataset import IGNORE
+from seg_perception.evaluation.coco import KIND
 from seg_perception.evaluation.failures import object_sheet
 from seg_perception.evaluation.instances import (
     AveragePrecision,
@@ -19,19 +18,16 @@ from seg_perception.evaluation.instances import (
     evaluate_instances,
 )
 from seg_perception.evaluation.job import CHECKPOINTS, Job
-from seg_perception.evaluation.layouts import open_dataset
 from seg_perception.evaluation.panoptic import (
     PanopticEvaluation,
     PanopticTruth,
     evaluate_panoptic,
 )
-from seg_perception.evaluation.regions import RegionDataset
+from seg_perception.evaluation.regions import ObjectDataset, open_objects
 from seg_perception.evaluation.sheet import save_sheet
 from seg_perception.runtime.bundle import Bundle
 from seg_perception.runtime.instance import InstanceSegmenter
 
-#: The layout of datasets with objects (``CocoDataset``); others show objects as regions.
-DATASET = 'coco'
 TASKS = ('semantic', 'instance', 'panoptic')
 #: Options that only label maps have a use for.
 _SEMANTIC = ('tta', 'tile', 'compare', 'ray', 'input_size')
@@ -77,12 +73,15 @@ def check_options(args: argparse.Namespace) -> None:
     """
     objects = args.task != 'semantic'
     regions = args.task == 'instance' and args.categories
-    if objects != (args.dataset == DATASET) and not regions:
+    if objects != (args.dataset == KIND) and not regions:
+        where = {
+            'semantic': f'label maps are not read from --dataset {KIND}',
+            'panoptic': f'objects are read from --dataset {KIND}',
+            'instance': f'objects are read from --dataset {KIND}, or from label maps where '
+            '--categories says which ids they are',
+        }
         raise ParameterError(
-            f'--task {args.task} does not go with --dataset {args.dataset}: '
-            f'{"objects are" if objects else "label maps are not"} read from --dataset {DATASET}'
-            + ', or from label maps where --categories says which ids they are'
-            * (args.task == 'instance')
+            f'--task {args.task} does not go with --dataset {args.dataset}: {where[args.task]}'
         )
     unfit = [key for key in _SEMANTIC if getattr(args, key)] if objects else []
     if args.task == 'panoptic' and args.failures:
@@ -204,12 +203,11 @@ def open_finder(model: str, args: argparse.Namespace) -> InstanceFinder:
     return TorchInstanceSegmenter(found.model, found.architecture, found.labels, device=device)
 
 
-def _objects(args: argparse.Namespace, labels: LabelSet) -> CocoDataset | RegionDataset:
-    if args.dataset == DATASET:
-        return CocoDataset(args.root, labels, args.split, args.categories)
-    maps = open_dataset(args.dataset, args.root, args.split, IGNORE)
-    classes = {int(k) if k.isdecimal() else k: name for k, name in args.categories.items()}
-    return RegionDataset(maps, args.root, labels, classes)
+def _objects(args: argparse.Namespace, labels: LabelSet) -> ObjectDataset:
+    classes = args.categories
+    if args.dataset != KIND:
+        classes = {int(key) if key.isdecimal() else key: name for key, name in classes.items()}
+    return open_objects(args.dataset, args.root, args.split, labels, classes)
 
 
 def _head(args: argparse.Namespace) -> dict[str, Any]:
@@ -232,7 +230,7 @@ def _percent(value: float | None) -> str:
     return '     -' if value is None or value != value else f'{100 * value:6.2f}'
 
 
-def _instance_table(found: InstanceEvaluation, data: CocoDataset | RegionDataset) -> str:
+def _instance_table(found: InstanceEvaluation, data: ObjectDataset) -> str:
     lines = [f'{"":>20}  box AP  mask AP  objects']
     for name, values in _per_class(found).items():
         box, mask = _percent(values['box_ap']), _percent(values['mask_ap'])

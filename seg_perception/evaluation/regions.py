@@ -7,17 +7,17 @@ real cars and people look like.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Protocol
 
 import cv2
 import numpy as np
 
 from seg_perception.core.errors import DatasetError
 from seg_perception.core.labels import LabelSet
-from seg_perception.evaluation.coco import Objects
-from seg_perception.evaluation.dataset import IGNORE
+from seg_perception.evaluation.coco import KIND, CocoDataset, Objects
+from seg_perception.evaluation.dataset import IGNORE, FolderDataset, is_excluded
+from seg_perception.evaluation.layouts import open_dataset
 
 #: A region wider than so many times its height is several objects side by side ...
 WIDEST = 2.5
@@ -29,16 +29,6 @@ SMALLEST = 60
 GAP = 3
 
 
-class LabelMaps(Protocol):
-    """Pairs of uint8 [H,W,3] RGB and uint8 [H,W] label ids, each with a name."""
-
-    def __len__(self) -> int: ...
-
-    def __getitem__(self, index: int) -> tuple[np.ndarray, np.ndarray]: ...
-
-    def name(self, index: int) -> str: ...
-
-
 class RegionDataset:
     """Pictures with label maps, as ``CocoDataset`` gives pictures with objects.
 
@@ -47,18 +37,23 @@ class RegionDataset:
 
     Args:
         data: pictures and label maps, in their own ids.
-        path: what messages call them.
         labels: classes of the network.
         classes: own id -> class name; regions of other ids are background. Ids of one class
             stay apart: a cyclist and a pedestrian before him are two people.
+        exclude: shell patterns of file stems that are left out.
 
     Raises:
-        DatasetError: an unknown class, an id outside 0..254, or no class at all.
+        DatasetError: an unknown class, an id outside 0..254, no class at all, or no picture left.
     """
 
     def __init__(
-        self, data: LabelMaps, path: Path, labels: LabelSet, classes: Mapping[int, str]
+        self,
+        data: FolderDataset,
+        labels: LabelSet,
+        classes: Mapping[int, str],
+        exclude: Sequence[str] = (),
     ) -> None:
+        path = data.root
         if not classes:
             raise DatasetError(f'{path}: label maps show objects of the ids that classes name')
         for own, name in classes.items():
@@ -68,6 +63,9 @@ class RegionDataset:
                 raise DatasetError(
                     f'{path}: unknown class {name!r}; known: {", ".join(labels.names)}'
                 )
+        self.chosen = [i for i in range(len(data)) if not is_excluded(data.name(i), exclude)]
+        if not self.chosen:
+            raise DatasetError(f'{path}: exclude leaves no picture')
         self.data = data
         self.path = path
         self.labels = labels
@@ -75,13 +73,20 @@ class RegionDataset:
         self.class_of = {own: labels.index(name) for own, name in classes.items()}
         #: Nothing is known of what else the label maps show.
         self.left_out: list[str] = []
+        # A picture and its objects are asked for one after the other, and lie in one pair.
+        self._last: tuple[int, tuple[np.ndarray, np.ndarray]] | None = None
 
     def __len__(self) -> int:
-        return len(self.data)
+        return len(self.chosen)
+
+    def _pair(self, index: int) -> tuple[np.ndarray, np.ndarray]:
+        if self._last is None or self._last[0] != index:
+            self._last = index, self.data[self.chosen[index]]
+        return self._last[1]
 
     def name(self, index: int) -> str:
         """Return the file stem of picture ``index``."""
-        return self.data.name(index)
+        return self.data.name(self.chosen[index])
 
     def image(self, index: int) -> np.ndarray:
         """Return picture ``index``, uint8 [H,W,3] RGB.
@@ -89,7 +94,7 @@ class RegionDataset:
         Raises:
             DatasetError: it or its label map cannot be read.
         """
-        return self.data[index][0]
+        return self._pair(index)[0]
 
     def objects(self, index: int) -> Objects:
         """Return the objects of picture ``index``.
@@ -97,7 +102,7 @@ class RegionDataset:
         Raises:
             DatasetError: it or its label map cannot be read.
         """
-        ids = self.data[index][1]
+        ids = self._pair(index)[1]
         found = [
             (label, mask) for own, label in self.class_of.items() for mask in regions(ids == own)
         ]
@@ -111,6 +116,38 @@ class RegionDataset:
         crowd |= masks.sum((1, 2), dtype=np.int64) < SMALLEST
         boxes[:, 2:] += boxes[:, :2]
         return Objects(labels, boxes, masks, crowd)
+
+
+#: Both have the same attributes and methods.
+ObjectDataset = CocoDataset | RegionDataset
+
+
+def open_objects(
+    kind: str,
+    root: Path,
+    split: str | None,
+    labels: LabelSet,
+    classes: Mapping,
+    *,
+    exclude: Sequence[str] = (),
+    cache: bool = False,
+) -> ObjectDataset:
+    """Open a dataset of objects: COCO's format, or the regions of label maps.
+
+    Args:
+        kind: ``coco`` or a layout of label maps (``evaluation.layouts``).
+        root, split: where it lies. labels: classes of the network.
+        classes: category name (of label maps: id) -> class name.
+        exclude: shell patterns of file stems that are left out.
+        cache: keep decoded label maps in memory.
+
+    Raises:
+        DatasetError: it cannot be used, or shows no class of the label set.
+    """
+    if kind == KIND:
+        return CocoDataset(root, labels, split, classes, exclude)
+    maps = open_dataset(kind, root, split, IGNORE, cache)
+    return RegionDataset(maps, labels, classes, exclude)
 
 
 def regions(mask: np.ndarray) -> list[np.ndarray]:

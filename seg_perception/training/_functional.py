@@ -48,10 +48,11 @@ def dice(
 ) -> torch.Tensor:
     """Return one minus the mean soft Dice, over the batch, of the classes present."""
     target = target.unsqueeze(1)
+    valid = target != ignore_index
     # A class at a time in memory: sums over logits that lie channels last take four times as long.
-    probability = _precise(logits).contiguous().softmax(1) * (target != ignore_index)
+    probability = _precise(logits).contiguous().softmax(1) * valid
     classes = torch.arange(logits.shape[1], device=target.device).view(1, -1, 1, 1)
-    truth = ((target == classes) & (target != ignore_index)).to(probability.dtype)
+    truth = ((target == classes) & valid).to(probability.dtype)
     axes = (0, 2, 3)
     overlap = (probability * truth).sum(axes)
     count = truth.sum(axes)

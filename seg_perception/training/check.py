@@ -10,12 +10,11 @@ from tqdm import tqdm
 
 from seg_perception.core.errors import DatasetError
 from seg_perception.core.labels import LabelSet
-from seg_perception.evaluation.coco import CocoDataset
 from seg_perception.evaluation.dataset import IGNORE
-from seg_perception.evaluation.regions import RegionDataset
+from seg_perception.evaluation.regions import ObjectDataset
 from seg_perception.training.coarse import ClassGroups, MappedDataset
 from seg_perception.training.config import TrainingConfig
-from seg_perception.training.sources import open_entry, open_objects
+from seg_perception.training.sources import open_entry, open_entry_objects
 from seg_perception.zoo.registry import architecture
 
 
@@ -53,7 +52,11 @@ def check_data(config: TrainingConfig) -> Iterable[Finding]:
     groups = ClassGroups(LabelSet.named(config.labels))
     finds_objects = architecture(config.architecture).task == 'instance'
     for entry in config.data:
-        data = open_objects(entry, groups.labels) if finds_objects else open_entry(entry, groups)
+        data = (
+            open_entry_objects(entry, groups.labels)
+            if finds_objects
+            else open_entry(entry, groups)
+        )
         counts, problems = np.zeros(256, np.int64), []
         for index in tqdm(range(len(data)), desc=entry['root'], leave=False, mininterval=1):
             try:
@@ -64,11 +67,11 @@ def check_data(config: TrainingConfig) -> Iterable[Finding]:
         yield Finding(entry['root'], len(data) - len(problems), content, problems)
 
 
-def _ids(data: MappedDataset | CocoDataset | RegionDataset, index: int) -> np.ndarray:
+def _ids(data: MappedDataset | ObjectDataset, index: int) -> np.ndarray:
     """Return what a picture shows, an id a pixel or an object; of groups ``IGNORE``."""
     if isinstance(data, MappedDataset):
         return data[index][1].ravel()
-    data.image(index)
+    data.image(index)  # readable?
     objects = data.objects(index)
     return np.where(objects.crowd, IGNORE, objects.labels)
 

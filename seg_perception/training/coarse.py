@@ -8,7 +8,6 @@ the rest to the datasets that know better.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from fnmatch import fnmatch
 from typing import Any
 
 import numpy as np
@@ -17,7 +16,7 @@ from torch import nn
 
 from seg_perception.core.errors import DatasetError, TrainingError
 from seg_perception.core.labels import LabelSet
-from seg_perception.evaluation.dataset import IGNORE, FolderDataset
+from seg_perception.evaluation.dataset import IGNORE, FolderDataset, is_excluded
 from seg_perception.training import _functional as functional
 
 #: Label of the pixels that only a teacher labels (``training.distillation``).
@@ -101,19 +100,13 @@ class MappedDataset:
         self.table = table
         self.classes = classes
         self.chosen = [
-            index
-            for index in range(len(data))
-            if not any(fnmatch(data.name(index), pattern) for pattern in exclude)
+            index for index in range(len(data)) if not is_excluded(data.name(index), exclude)
         ]
         if not self.chosen:
             raise DatasetError(f'{data.root}: exclude leaves no picture')
 
     def __len__(self) -> int:
         return len(self.chosen)
-
-    def name(self, index: int) -> str:
-        """Return the file stem of picture ``index``."""
-        return self.data.name(self.chosen[index])
 
     def __getitem__(self, index: int) -> tuple[np.ndarray, np.ndarray]:
         """Return (uint8 [H,W,3] RGB, uint8 [H,W] ids of the mix)."""

@@ -11,6 +11,7 @@ from typing import Any
 import yaml
 
 from seg_perception.core.errors import TrainingError
+from seg_perception.evaluation.coco import KIND as COCO
 from seg_perception.evaluation.layouts import KINDS as LAYOUTS
 from seg_perception.training.augmentation import augmentation_settings
 from seg_perception.training.class_weights import KINDS
@@ -19,8 +20,6 @@ from seg_perception.training.class_weights import KINDS
 LOSSES = ('cross_entropy', 'dice', 'focal', 'ohem')
 #: Kind of the data entries whose pictures only the teacher labels.
 UNLABELLED = 'unlabelled'
-#: Kind of the data entries whose labels are objects in COCO's format.
-COCO = 'coco'
 PRECISIONS = ('fp32', 'bf16', 'fp16')
 _PAIRS = ('crop', 'scale', 'default_size')
 _TEACHER = {'checkpoint', 'factor', 'temperature'}

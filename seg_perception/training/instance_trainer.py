@@ -8,12 +8,12 @@ from torch import nn
 from tqdm import tqdm
 
 from seg_perception.core.errors import TrainingError
-from seg_perception.evaluation.coco import CocoDataset, Objects
+from seg_perception.evaluation.coco import Objects
 from seg_perception.evaluation.instances import InstanceEvaluation, evaluate_instances
-from seg_perception.evaluation.regions import RegionDataset
+from seg_perception.evaluation.regions import ObjectDataset
 from seg_perception.training.config import TrainingConfig
 from seg_perception.training.dataset import MixedStream
-from seg_perception.training.sources import open_objects
+from seg_perception.training.sources import open_entry_objects
 from seg_perception.training.trainer import Trainer
 from seg_perception.zoo.instance_segmenter import TorchInstanceSegmenter
 
@@ -30,7 +30,7 @@ Target = dict[str, torch.Tensor]
 class ObjectPictures:
     """A dataset of objects as pairs of picture and objects."""
 
-    def __init__(self, data: CocoDataset | RegionDataset) -> None:
+    def __init__(self, data: ObjectDataset) -> None:
         self.data = data
 
     def __len__(self) -> int:
@@ -127,8 +127,8 @@ class InstanceTrainer(Trainer):
     def _dataset(self, entry: dict) -> ObjectPictures:
         return ObjectPictures(self._open(entry))
 
-    def _open(self, entry: dict) -> CocoDataset | RegionDataset:
-        return open_objects(entry, self.labels)
+    def _open(self, entry: dict) -> ObjectDataset:
+        return open_entry_objects(entry, self.labels)
 
     def _loss(self) -> nn.Module:
         return nn.Identity()  # the network computes its own losses

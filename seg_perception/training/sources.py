@@ -10,12 +10,12 @@ import numpy as np
 
 from seg_perception.core.errors import DatasetError, TrainingError
 from seg_perception.core.labels import LabelSet
-from seg_perception.evaluation.coco import CocoDataset
+from seg_perception.evaluation.coco import KIND, CocoDataset
 from seg_perception.evaluation.dataset import IGNORE, find_pictures
 from seg_perception.evaluation.layouts import open_dataset
-from seg_perception.evaluation.regions import RegionDataset
+from seg_perception.evaluation.regions import ObjectDataset, open_objects
 from seg_perception.training.coarse import TEACHER_ONLY, ClassGroups, MappedDataset
-from seg_perception.training.config import COCO, UNLABELLED
+from seg_perception.training.config import UNLABELLED
 
 
 class UnlabelledPictures:
@@ -106,7 +106,7 @@ def open_entry(entry: dict[str, Any], groups: ClassGroups) -> MappedDataset:
     own, root, split = len(groups.labels), Path(entry['root']), entry.get('split')
     if kind == UNLABELLED:
         data: Any = UnlabelledPictures(root)
-    elif kind == COCO:
+    elif kind == KIND:
         data = CocoLabels(CocoDataset(root, groups.labels, split, classes))
         classes = None  # they name categories, which are the network's classes by now
     else:
@@ -122,15 +122,18 @@ def open_entry(entry: dict[str, Any], groups: ClassGroups) -> MappedDataset:
     return MappedDataset(data, table, own, entry.get('exclude', ()))
 
 
-def open_objects(entry: dict[str, Any], labels: LabelSet) -> CocoDataset | RegionDataset:
-    """Open the objects of a checked data entry: COCO's format, or the regions of label maps.
+def open_entry_objects(entry: dict[str, Any], labels: LabelSet) -> ObjectDataset:
+    """Open the objects of a checked data entry.
 
     Raises:
         DatasetError: they cannot be used, or are of no class of the label set.
     """
-    kind, root, split = entry.get('kind', COCO), Path(entry['root']), entry.get('split')
-    classes, exclude = entry.get('classes', {}), entry.get('exclude', ())
-    if kind == COCO:
-        return CocoDataset(root, labels, split, classes, exclude)
-    maps = open_dataset(kind, root, split, IGNORE, cache=True)
-    return RegionDataset(MappedDataset(maps, None, IGNORE, exclude), root, labels, classes)
+    return open_objects(
+        entry.get('kind', KIND),
+        Path(entry['root']),
+        entry.get('split'),
+        labels,
+        entry.get('classes', {}),
+        exclude=entry.get('exclude', ()),
+        cache=True,
+    )

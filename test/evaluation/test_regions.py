@@ -18,16 +18,14 @@ CLASSES = {8: 'car', 9: 'person', 10: 'person'}
 def street(tmp_path):
     """Return a function that writes a label map and opens it as objects."""
 
-    def write(*boxes, classes=CLASSES):
+    def write(*boxes, classes=CLASSES, exclude=()):
         ids = np.full((60, 120), 3, np.uint8)
         for own, x, y, width, height in boxes:
             ids[y : y + height, x : x + width] = own
         for folder, picture in (('images', np.full((60, 120, 3), 90, np.uint8)), ('labels', ids)):
             (tmp_path / folder).mkdir(exist_ok=True)
             cv2.imwrite(str(tmp_path / folder / 'a.png'), picture)
-        return RegionDataset(
-            open_dataset('folder', tmp_path, None, 255), tmp_path, LABELS, classes
-        )
+        return RegionDataset(open_dataset('folder', tmp_path, None, 255), LABELS, classes, exclude)
 
     return write
 
@@ -83,6 +81,8 @@ def test_what_cannot_be_opened(street, tmp_path):
             street(classes={own: 'car'})
     with pytest.raises(DatasetError, match='objects of the ids that classes name'):
         street(classes={})
+    with pytest.raises(DatasetError, match='exclude leaves no picture'):
+        street(exclude=['a*'])
     data = street()
     (tmp_path / 'labels' / 'a.png').write_bytes(b'')
     with pytest.raises(DatasetError, match=r'a\.png is not an 8-bit'):
